@@ -1,0 +1,79 @@
+/* xmpp.h - one Jabber account, kept logged in. Knows XMPP and nothing of peers.
+ *
+ * libstrophe runs in a thread of its own (its DNS and TLS handshakes block); what crosses is text and plain events. All
+ * functions and all callbacks are on the main thread. Reconnects by itself: jittered exponential back-off 1 s to 60 s, at
+ * once after ipop_xmpp_network_changed, long (60 s and more) after a conflict or a wrong password.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#define IPOP_STANZA_MAX 65536
+#define IPOP_JID_MAX 1023
+
+typedef struct IpopXmpp IpopXmpp;
+
+typedef struct {
+    const char *jid;      /* bare */
+    const char *resource;
+    const char *password; /* copied to locked memory */
+    const char *host;     /* NULL: SRV (XEP-0368, RFC 6120), then the domain */
+    unsigned port;
+    const char *cafile;   /* NULL: the system's CAs alone */
+} IpopXmppConfig;
+
+typedef enum {
+    IPOP_XMPP_DISCONNECTED,
+    IPOP_XMPP_CONNECTING,
+    IPOP_XMPP_CONNECTED,
+} IpopXmppState;
+
+/* Order in which waiting stanzas go out; the queue releases 9 kB/s after a burst of 4 kB, since servers throttle. */
+typedef enum {
+    IPOP_XMPP_REPLY,   /* answers to requests, session-accept, terminate */
+    IPOP_XMPP_URGENT,  /* for a peer with waiting traffic; presence */
+    IPOP_XMPP_TRICKLE, /* transport-info */
+    IPOP_XMPP_OFFER,   /* session-initiate */
+    IPOP_XMPP_PRIORITIES,
+} IpopXmppPriority;
+
+typedef enum {
+    IPOP_IQ_RESULT,
+    IPOP_IQ_ERROR,   /* the other side said no; xml is its answer */
+    IPOP_IQ_TIMEOUT, /* 10 s without an answer: gone */
+    IPOP_IQ_LOST,    /* the connection ended first: say it again after the next login */
+} IpopIqOutcome;
+
+typedef struct {
+    /* error: a sentence with cause and remedy while not connected, else NULL. jid: the full JID when connected. */
+    void (*state)(void *user, IpopXmppState state, const char *jid, const char *error);
+    void (*presence)(void *user, const char *xml, size_t n);
+    /* A request (get or set): the receiver must answer each. */
+    void (*iq)(void *user, const char *xml, size_t n);
+} IpopXmppEvents;
+
+/* Starts the thread and the first login. NULL and error when the cafile can't be read or the JID is none. */
+IpopXmpp *ipop_xmpp_new(const IpopXmppConfig *config, const IpopXmppEvents *events, void *user, GError **error);
+
+/* Logs out (</stream:stream>) and joins the thread, within 1 s whatever the server does. */
+void ipop_xmpp_free(IpopXmpp *xmpp);
+
+/* Queues a whole stanza. Dropped when not connected or the queue (256 KiB) is full: false. */
+bool ipop_xmpp_send(IpopXmpp *xmpp, IpopXmppPriority priority, const char *xml);
+
+/* Sends <iq type= to= id=>payload</iq> and calls back exactly once, unless freed first. type: "get" or "set"; to: NULL for
+ * the own server's domain. */
+typedef void (*IpopIqCallback)(void *user, IpopIqOutcome outcome, const char *xml, size_t n);
+bool ipop_xmpp_request(IpopXmpp *xmpp, IpopXmppPriority priority, const char *type, const char *to, const char *payload,
+                       IpopIqCallback callback, void *user);
+
+/* Calls off callbacks whose user is this one. */
+void ipop_xmpp_cancel(IpopXmpp *xmpp, const void *user);
+
+/* The host's addresses changed: check the connection with a ping (XEP-0199), connect anew at once if it is dead. */
+void ipop_xmpp_network_changed(IpopXmpp *xmpp);
+
+/* One login and out, blocking, for `ipop check`: NULL on success, else the sentence that says what is wrong (g_free). */
+char *ipop_xmpp_try_login(const IpopXmppConfig *config, unsigned timeout_ms);

@@ -1,0 +1,3 @@
+#include "tincan/base/error.h"
+
+G_DEFINE_QUARK(ipop-error-quark, ipop_error)

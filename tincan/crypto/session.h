@@ -1,0 +1,53 @@
+/* session.h - the transport keys of one handshake: seals and opens data packets in place.
+ *
+ * Made on the main thread, then owned and used by the data thread alone. Additional data is empty: counter and index are
+ * bound by the nonce and the choice of key.
+ */
+#pragma once
+
+#include "tincan/ctl/ids.h"
+#include "tincan/crypto/wire.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    uint8_t send[32];
+    uint8_t recv[32];
+    IpopSuite suite;
+    uint32_t local_index;
+    uint32_t remote_index;
+    bool initiator;
+} IpopSessionKeys;
+
+typedef struct IpopSession IpopSession;
+
+typedef enum {
+    IPOP_OPEN_OK,
+    IPOP_OPEN_SHORT,
+    IPOP_OPEN_REPLAYED,
+    IPOP_OPEN_FORGED,
+    IPOP_OPEN_EXPIRED,
+} IpopOpenResult;
+
+/* Copies the keys into locked memory and wipes those given. now: microseconds. */
+IpopSession *ipop_session_new(IpopSessionKeys *keys, int64_t now);
+void ipop_session_free(IpopSession *session);
+
+uint32_t ipop_session_local_index(const IpopSession *session);
+bool ipop_session_initiator(const IpopSession *session);
+int64_t ipop_session_born(const IpopSession *session);
+uint64_t ipop_session_sent(const IpopSession *session); /* messages sealed */
+
+/* packet: IPOP_WIRE_DATA_HEADER bytes of room, then the frame of n bytes, then room for the tag. Returns the length of the
+ * whole datagram, or 0 when the session may send no more (age or count). */
+size_t ipop_session_seal(IpopSession *session, uint8_t *packet, size_t n, int64_t now);
+
+/* Opens a datagram of type IPOP_WIRE_DATA in place. On IPOP_OPEN_OK the frame (at least one byte) is *ret_frame, inside
+ * packet. */
+IpopOpenResult ipop_session_open(IpopSession *session, uint8_t *packet, size_t n, int64_t now, uint8_t **ret_frame,
+                                 size_t *ret_n);
+
+/* The receiver index of a data datagram of at least IPOP_WIRE_DATA_HEADER bytes. */
+uint32_t ipop_session_index_of(const uint8_t *packet);

@@ -1,0 +1,44 @@
+/* servers.h - the STUN and TURN servers as usable addresses. Main thread.
+ *
+ * Names are resolved (GResolver, asynchronously) and every STUN server is asked once from a spare socket: libnice takes
+ * only one, so it gets the first that answered. Done again every five minutes and after ipop_servers_refresh.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define IPOP_SERVERS_MAX 8 /* of each kind */
+
+typedef enum {
+    IPOP_TURN_UDP,
+    IPOP_TURN_TCP,
+} IpopTurnTransport;
+
+typedef struct {
+    char *server; /* "host:port", "[v6]:port" */
+    char *user;
+    char *pass;
+    IpopTurnTransport transport;
+} IpopTurnServer;
+
+typedef struct IpopServers IpopServers;
+
+IpopServers *ipop_servers_new(void);
+void ipop_servers_free(IpopServers *servers);
+
+/* Copies the lists. */
+void ipop_servers_set(IpopServers *servers, const char *const *stun, unsigned n_stun, const IpopTurnServer *turn,
+                      unsigned n_turn);
+
+/* Resolve and ask again now: the network changed. */
+void ipop_servers_refresh(IpopServers *servers);
+
+/* The STUN server to use, numeric; false when none has answered or been resolved. One that is numeric but silent so far is
+ * given too: its answer may only be late. */
+bool ipop_servers_stun(const IpopServers *servers, char ret_ip[static 46], uint16_t *ret_port);
+
+/* The i-th resolved TURN server; false when there are no more. Strings are borrowed. */
+bool ipop_servers_turn(const IpopServers *servers, unsigned i, char ret_ip[static 46], uint16_t *ret_port,
+                       const char **ret_user, const char **ret_pass, IpopTurnTransport *ret_transport);

@@ -1,0 +1,51 @@
+/* transport.h - how two hosts come to exchange datagrams: negotiation on the main thread, a path (path.h) for the data
+ * thread. ICE is the one that exists; a test twin can stand in its place. One transport is one generation of one link.
+ */
+#pragma once
+
+#include "tincan/ctl/candidate.h"
+#include "tincan/link/path.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct IpopTransport IpopTransport;
+
+typedef enum {
+    IPOP_TRANSPORT_GATHERING,
+    IPOP_TRANSPORT_CHECKING,
+    IPOP_TRANSPORT_CONNECTED,
+    IPOP_TRANSPORT_FAILED,
+} IpopTransportState;
+
+/* What is known of the pair in use. */
+typedef struct {
+    IpopCandidateType local_type, remote_type;
+    char local_addr[INET6_ADDRSTRLEN + 8]; /* "192.0.2.1:4711", "[2001:db8::1]:4711" */
+    char remote_addr[INET6_ADDRSTRLEN + 8];
+    bool relayed; /* either type is relay */
+} IpopPathInfo;
+
+/* All called on the main thread from the main loop, never from inside a call into the transport. */
+typedef struct {
+    /* New local candidates; the credentials are the same each time. end: there will be no more. */
+    void (*candidates)(void *user, const char *ufrag, const char *pwd, const IpopCandidate *candidates, unsigned n, bool end);
+    /* A change of state; why is a sentence for IPOP_TRANSPORT_FAILED, else NULL. */
+    void (*state)(void *user, IpopTransportState state, const char *why);
+    /* There is a (new) path; the receiver takes a reference if it wants it. */
+    void (*path)(void *user, IpopPath *path, const IpopPathInfo *info);
+    /* A datagram that came in by the negotiator's own socket. Not owned; may be changed in place. */
+    void (*receive)(void *user, uint8_t *datagram, size_t n);
+} IpopTransportEvents;
+
+struct IpopTransport {
+    const struct IpopTransportOps *ops;
+};
+
+typedef struct IpopTransportOps {
+    void (*set_remote)(IpopTransport *transport, const char *ufrag, const char *pwd);
+    /* Those beyond IPOP_CANDIDATES_MAX in all are dropped. end: the peer has no more. */
+    void (*add_candidates)(IpopTransport *transport, const IpopCandidate *candidates, unsigned n, bool end);
+    /* Ends it. No event comes afterwards; its paths stay valid, sending nothing, until they are unreferenced. */
+    void (*close)(IpopTransport *transport);
+} IpopTransportOps;

@@ -1,0 +1,28 @@
+/* device.h - the TUN device (layer 3). Opening and configuring on the main thread; the fd belongs to the data thread. */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+
+typedef struct IpopTun IpopTun;
+
+typedef struct {
+    char ip4[16];       /* "" none */
+    unsigned ip4_mask;
+    char ip6[46];       /* "" none */
+    unsigned ip6_mask;
+    unsigned mtu;       /* 1280 to 65535 */
+} IpopTunConfig;
+
+/* Makes the device; it goes when the process does. Loads the tun module where /dev/net/tun is missing. Errors name the
+ * cause (no right, no module, name busy, bad name) and the remedy. The fd is non-blocking. */
+IpopTun *ipop_tun_open(const char *name, GError **error);
+
+/* Sets MTU and addresses (removing those set before and not wanted now) and brings the device up. May be called again. An
+ * IPv6 address that the kernel refuses because IPv6 is switched off is no error: *ret_no_ip6 says so. */
+bool ipop_tun_configure(IpopTun *tun, const IpopTunConfig *config, bool *ret_no_ip6, GError **error);
+
+int ipop_tun_fd(const IpopTun *tun);
+int ipop_tun_ifindex(const IpopTun *tun);
+const char *ipop_tun_name(const IpopTun *tun);
+void ipop_tun_close(IpopTun *tun);
