@@ -1,0 +1,100 @@
+/* tunnel.h - the data plane proper: one thread that carries packets both ways between the TUN device and the peers.
+ *
+ *   outbound: tun -> route -> session -> path          (outbound.c)
+ *   inbound:  path -> session -> source check -> tun   (inbound.c)
+ *
+ * The data thread owns routes, sessions and paths; nothing it needs for a packet is behind a lock. The main thread changes
+ * them by commands (inbox.h), is told of events through the main loop, and reads counters, which are atomic. All functions
+ * here are the main thread's and return at once.
+ */
+#pragma once
+
+#include "tincan/crypto/session.h"
+#include "tincan/link/path.h"
+
+#include <glib.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct IpopTunnel IpopTunnel;
+typedef struct IpopTunnelPeer IpopTunnelPeer;
+
+/* Why a packet was dropped. Those of one peer are in its counters; those that can't be laid to a peer in the tunnel's. */
+typedef enum {
+    IPOP_DROP_MALFORMED,  /* a header contradicts itself or the length */
+    IPOP_DROP_MULTICAST,  /* from the device, to a group or the broadcast address */
+    IPOP_DROP_NO_ROUTE,   /* from the device, to an address of no peer */
+    IPOP_DROP_NO_LINK,    /* to a peer without a path or session */
+    IPOP_DROP_SEND,       /* the path took no more */
+    IPOP_DROP_NO_SESSION, /* from the network, with an index we don't have */
+    IPOP_DROP_FORGED,     /* does not authenticate */
+    IPOP_DROP_REPLAYED,   /* authentic before, or older than the window */
+    IPOP_DROP_EXPIRED,    /* under a key past its life */
+    IPOP_DROP_SOURCE,     /* authentic, but the inner source address is not that peer's */
+    IPOP_DROP_DEVICE,     /* the device took no more */
+    IPOP_DROP_QUEUE,      /* the queue to the data thread was full */
+    IPOP_DROP_CAUSES,
+} IpopDrop;
+
+/* "malformed", "multicast", ... Static storage. */
+const char *ipop_drop_name(IpopDrop cause);
+
+/* Bytes are those of inner packets. Written by the data thread, read by any. */
+typedef struct {
+    atomic_uint_least64_t sent_bytes, sent_packets;
+    atomic_uint_least64_t recv_bytes, recv_packets;
+    atomic_uint_least64_t drops[IPOP_DROP_CAUSES];
+    atomic_int_least64_t last_heard; /* when a packet last authenticated, ipop_clock_now; 0 never */
+    atomic_int_least64_t last_sent;  /* when a packet was last sealed */
+    atomic_int_least64_t rtt;        /* of the last ping, microseconds; 0 unknown */
+} IpopTunnelCounters;
+
+/* On the main thread, from the main loop. peer is the user pointer of ipop_tunnel_add_peer; no event comes for a peer after
+ * ipop_tunnel_remove_peer. */
+typedef struct {
+    /* The first packet of that session authenticated: the peer has the keys too. */
+    void (*confirmed)(void *peer, uint32_t local_index);
+    /* A session is no longer in use; its index may be given again. */
+    void (*released)(void *user, uint32_t local_index);
+    void (*pong)(void *peer, int64_t rtt);
+    void (*bye)(void *peer);
+} IpopTunnelEvents;
+
+/* Starts the data thread. tun_fd stays the caller's and must outlive the tunnel. */
+IpopTunnel *ipop_tunnel_new(int tun_fd, const IpopTunnelEvents *events, void *user, GError **error);
+
+/* Ends the thread and frees all that is left. Peers must have been removed. */
+void ipop_tunnel_free(IpopTunnel *tunnel);
+
+const IpopTunnelCounters *ipop_tunnel_counters(const IpopTunnel *tunnel);
+
+IpopTunnelPeer *ipop_tunnel_add_peer(IpopTunnel *tunnel, void *user);
+void ipop_tunnel_remove_peer(IpopTunnel *tunnel, IpopTunnelPeer *peer);
+const IpopTunnelCounters *ipop_tunnel_peer_counters(const IpopTunnelPeer *peer);
+
+/* Makes these the peer's addresses, instead of those it had: numeric, "" for none. */
+void ipop_tunnel_set_addresses(IpopTunnel *tunnel, IpopTunnelPeer *peer, const char *ip4, const char *ip6);
+
+/* What the peer's packets leave by from now on; NULL: nothing. Takes a reference of its own. */
+void ipop_tunnel_set_path(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path);
+
+/* Hands a new session over (ownership too), with the path its handshake went by, which becomes the peer's together with
+ * the session: at once for the initiator, who announces it with a ping; when its first packet comes for the responder. So
+ * a peer moves to a new path only when both have proved it. */
+void ipop_tunnel_add_session(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopSession *session, IpopPath *path);
+
+/* Forgets all keys of the peer. */
+void ipop_tunnel_drop_sessions(IpopTunnel *tunnel, IpopTunnelPeer *peer);
+
+/* Sends an authenticated ping by the peer's path; pong() tells when it comes back. */
+void ipop_tunnel_ping(IpopTunnel *tunnel, IpopTunnelPeer *peer);
+
+/* Tells the peer that this node goes away. */
+void ipop_tunnel_bye(IpopTunnel *tunnel, IpopTunnelPeer *peer);
+
+/* Sends a datagram as it is (a handshake message; at most 512 bytes) by that path. */
+void ipop_tunnel_send(IpopTunnel *tunnel, IpopPath *path, const uint8_t *datagram, size_t n);
+
+/* A data datagram that came in by a transport's own socket: copied, decrypted by the data thread. */
+void ipop_tunnel_input(IpopTunnel *tunnel, const uint8_t *datagram, size_t n);
