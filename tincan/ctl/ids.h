@@ -1,4 +1,7 @@
-/* ids.h - what names a node: its key, the uid made from it, its fingerprint. Pure; any thread. */
+/* ids.h - what names a node: its key, the uid made from it, its fingerprint.
+ *
+ * Pure; any thread. Functions that read a text take NULL as a text that is not valid, and write nothing when they fail.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -43,8 +46,8 @@ unsigned ipop_suites_parse(const char *text);
 /* "chachapoly" or "aesgcm chachapoly". Static storage. */
 const char *ipop_suites_text(unsigned suites);
 
-/* Names people give to nodes: 1 to 63 bytes of UTF-8 without control characters, white space at either end, or any of
- * <>&"'/\ . */
+/* Names people give to nodes: 1 to 63 bytes of UTF-8 without control or format characters (Unicode Cc, Cf, Zl, Zp), white
+ * space at either end, or any of <>&"'/\ . A dot is allowed, as in a host's name. */
 #define IPOP_NAME_MAX 63
 bool ipop_name_valid(const char *name);
 
