@@ -1,0 +1,95 @@
+#include "tincan/crypto/aead.h"
+
+#include "tincan/base/secret.h"
+
+#include <glib.h>
+#include <sodium.h>
+#include <string.h>
+
+#define NONCE_BYTES 12
+G_STATIC_ASSERT(crypto_aead_chacha20poly1305_ietf_NPUBBYTES == NONCE_BYTES);
+G_STATIC_ASSERT(crypto_aead_aes256gcm_NPUBBYTES == NONCE_BYTES);
+G_STATIC_ASSERT(crypto_aead_chacha20poly1305_ietf_ABYTES == IPOP_WIRE_TAG);
+G_STATIC_ASSERT(crypto_aead_aes256gcm_ABYTES == IPOP_WIRE_TAG);
+
+/* Noise section 12.3: 32 zero bits, then the counter little-endian. */
+static void chachapoly_nonce(uint8_t nonce[static NONCE_BYTES], uint64_t counter) {
+    uint64_t wire = GUINT64_TO_LE(counter);
+    memset(nonce, 0, 4);
+    memcpy(nonce + 4, &wire, 8);
+}
+
+/* Noise section 12.4: 32 zero bits, then the counter big-endian. */
+static void aesgcm_nonce(uint8_t nonce[static NONCE_BYTES], uint64_t counter) {
+    uint64_t wire = GUINT64_TO_BE(counter);
+    memset(nonce, 0, 4);
+    memcpy(nonce + 4, &wire, 8);
+}
+
+static bool always(void) {
+    return true;
+}
+
+static void *chachapoly_key_new(const uint8_t key[static 32]) {
+    return memcpy(ipop_secret_new(32), key, 32);
+}
+
+static void chachapoly_seal(const void *key, uint64_t counter, const uint8_t *ad, size_t ad_n, uint8_t *text, size_t n) {
+    uint8_t nonce[NONCE_BYTES];
+    chachapoly_nonce(nonce, counter);
+    crypto_aead_chacha20poly1305_ietf_encrypt(text, NULL, text, n, ad, ad_n, NULL, nonce, key);
+}
+
+static bool chachapoly_open(const void *key, uint64_t counter, const uint8_t *ad, size_t ad_n, uint8_t *text, size_t n) {
+    uint8_t nonce[NONCE_BYTES];
+    chachapoly_nonce(nonce, counter);
+    return crypto_aead_chacha20poly1305_ietf_decrypt(text, NULL, NULL, text, n + IPOP_WIRE_TAG, ad, ad_n, nonce, key) == 0;
+}
+
+const IpopAead ipop_aead_chachapoly = {
+    .name = "libsodium ChaCha20-Poly1305",
+    .suite = IPOP_SUITE_CHACHAPOLY,
+    .available = always,
+    .key_new = chachapoly_key_new,
+    .seal = chachapoly_seal,
+    .open = chachapoly_open,
+};
+
+static bool aesgcm_available(void) {
+    return crypto_aead_aes256gcm_is_available();
+}
+
+static void *aesgcm_key_new(const uint8_t key[static 32]) {
+    crypto_aead_aes256gcm_state *state = ipop_secret_new(sizeof *state);
+    crypto_aead_aes256gcm_beforenm(state, key);
+    return state;
+}
+
+static void aesgcm_seal(const void *key, uint64_t counter, const uint8_t *ad, size_t ad_n, uint8_t *text, size_t n) {
+    uint8_t nonce[NONCE_BYTES];
+    aesgcm_nonce(nonce, counter);
+    crypto_aead_aes256gcm_encrypt_afternm(text, NULL, text, n, ad, ad_n, NULL, nonce, key);
+}
+
+static bool aesgcm_open(const void *key, uint64_t counter, const uint8_t *ad, size_t ad_n, uint8_t *text, size_t n) {
+    uint8_t nonce[NONCE_BYTES];
+    aesgcm_nonce(nonce, counter);
+    return crypto_aead_aes256gcm_decrypt_afternm(text, NULL, NULL, text, n + IPOP_WIRE_TAG, ad, ad_n, nonce, key) == 0;
+}
+
+const IpopAead ipop_aead_aesgcm = {
+    .name = "libsodium AES-256-GCM",
+    .suite = IPOP_SUITE_AESGCM,
+    .available = aesgcm_available,
+    .key_new = aesgcm_key_new,
+    .seal = aesgcm_seal,
+    .open = aesgcm_open,
+};
+
+const IpopAead *ipop_aead_for(IpopSuite suite) {
+    static const IpopAead *const fastest_first[] = {&ipop_aead_aesgcm, &ipop_aead_chachapoly};
+    for (size_t i = 0; i < G_N_ELEMENTS(fastest_first); i++)
+        if (fastest_first[i]->suite == suite && fastest_first[i]->available())
+            return fastest_first[i];
+    return NULL;
+}
