@@ -28,7 +28,7 @@
 typedef enum {
     IPOP_SEAL_OK,
     IPOP_SEAL_MALFORMED,
-    IPOP_SEAL_FORGED,   /* not made with this secret and epoch */
+    IPOP_SEAL_FORGED,   /* not made with this secret and epoch, or for another client */
     IPOP_SEAL_STALE,    /* genuine, but too old, too far ahead, or seen before */
     IPOP_SEAL_FULL,     /* more than IPOP_SEAL_SENDERS_MAX senders inside the window */
 } IpopSealResult;
@@ -62,11 +62,15 @@ void ipop_seal_client_free(IpopSealClient *client);
 /* {"m":"hello","nonce":...}. Owned by the caller. */
 char *ipop_seal_client_hello(const IpopSealClient *client);
 
-/* Takes the answer to hello (its JSON text). False when it was not made by the holder of the secret. *ret_new_epoch:
- * tincan is another process than before (or the first). now: the client's own clock, microseconds. */
+/* Takes the answer to hello (its JSON text). False when it was not made by the holder of the secret, or is older than one
+ * taken before. *ret_new_epoch: tincan is another process than before (or the first). now: the client's own clock,
+ * microseconds. A tincan that was started anew has a new secret: load it and make a new client. */
 bool ipop_seal_client_welcome(IpopSealClient *client, const char *json, size_t n, int64_t now, bool *ret_new_epoch);
 
 /* NULL before the first welcome. Owned by the caller. */
 uint8_t *ipop_seal_client_seal(IpopSealClient *client, const char *json, size_t n, int64_t now, size_t *ret_n);
+
+/* Opens what tincan sent to this client: IPOP_SEAL_STALE when its counter is not higher than the last. On IPOP_SEAL_OK
+ * *ret_json is NUL-terminated and owned by the caller; never IPOP_SEAL_FULL. */
 IpopSealResult ipop_seal_client_open(IpopSealClient *client, const uint8_t *datagram, size_t n, char **ret_json,
                                      size_t *ret_n);
