@@ -39,6 +39,16 @@ void ipop_servers_refresh(IpopServers *servers);
  * given too: its answer may only be late. */
 bool ipop_servers_stun(const IpopServers *servers, char ret_ip[static 46], uint16_t *ret_port);
 
-/* The i-th resolved TURN server; false when there are no more. Strings are borrowed. */
+/* The i-th address of a TURN server, IPv4 ones first; false when there are no more. A name may have one of each family.
+ * Strings are borrowed until the next ipop_servers_set. */
 bool ipop_servers_turn(const IpopServers *servers, unsigned i, char ret_ip[static 46], uint16_t *ret_port,
                        const char **ret_user, const char **ret_pass, IpopTurnTransport *ret_transport);
+
+/* How the host's NAT maps an IPv4 socket, by what the STUN servers said of one and the same socket (RFC 4787 section 4.1). */
+typedef enum {
+    IPOP_NAT_UNKNOWN,     /* fewer than two servers have answered since the last question */
+    IPOP_NAT_INDEPENDENT, /* all see it at one address and port, be there a NAT or none */
+    IPOP_NAT_DEPENDENT,   /* "symmetric": another port for another destination */
+} IpopNatMapping;
+
+IpopNatMapping ipop_servers_nat(const IpopServers *servers);
