@@ -1,4 +1,4 @@
-/* netlink.h - the few rtnetlink requests we make (rtnetlink(7)), each answered by the kernel before it returns. */
+/* netlink.h - the few rtnetlink requests we make (rtnetlink(7)), each answered by the kernel before it returns. Main thread. */
 #pragma once
 
 #include <glib.h>
@@ -10,7 +10,12 @@ typedef struct IpopNetlink IpopNetlink;
 IpopNetlink *ipop_netlink_open(GError **error);
 void ipop_netlink_close(IpopNetlink *netlink);
 
-/* Each returns 0 or a negative errno of the kernel. */
+/* Each returns 0 or a negative errno of the kernel. Addresses are in network order, 4 or 16 bytes. Adding one that is there
+ * already with this prefix is no error; removing one that is not there is EADDRNOTAVAIL. */
 int ipop_netlink_set_link(IpopNetlink *netlink, int ifindex, unsigned mtu, unsigned txqueuelen, bool up);
 int ipop_netlink_add_address(IpopNetlink *netlink, int ifindex, int family, const void *address, unsigned prefix);
 int ipop_netlink_remove_address(IpopNetlink *netlink, int ifindex, int family, const void *address, unsigned prefix);
+
+/* Keeps the kernel from giving the device an fe80 address of its own when it comes up, and with it from sending router
+ * solicitations into the tunnel. Fails where IPv6 is switched off. */
+int ipop_netlink_no_link_local(IpopNetlink *netlink, int ifindex);

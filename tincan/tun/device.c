@@ -1,0 +1,203 @@
+#include "tincan/tun/device.h"
+
+#include "tincan/base/error.h"
+#include "tincan/tun/netlink.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define TUN_NODE "/dev/net/tun"
+#define TX_QUEUE_LENGTH 4000 /* the default of 500 drops when many flows start at once */
+#define MTU_MIN 1280
+#define MTU_MAX 65535
+
+struct IpopTun {
+    char name[IFNAMSIZ];
+    int fd;
+    int ifindex;
+    IpopNetlink *netlink;
+    IpopTunConfig set; /* the addresses the device has from us */
+};
+
+/* Names that the kernel takes as they are: '%' would make it fill in a number, ':' is an alias. */
+static bool name_valid(const char *name) {
+    size_t n = strlen(name);
+    if (n == 0 || n >= IFNAMSIZ || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return false;
+    for (const char *c = name; *c; c++)
+        if (*c == '/' || *c == '%' || *c == ':' || !g_ascii_isgraph(*c))
+            return false;
+    return true;
+}
+
+static void load_module(void) {
+    static const char *const programs[] = {"/sbin/modprobe", "/usr/sbin/modprobe"};
+    for (size_t i = 0; i < G_N_ELEMENTS(programs); i++) {
+        char *argv[] = {(char *)programs[i], "-q", "tun", NULL};
+        char *environment[] = {NULL};
+        /* Whether it helped shows when the node is opened again. */
+        if (g_spawn_sync(NULL, argv, environment, G_SPAWN_STDOUT_TO_DEV_NULL | G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL, NULL,
+                         NULL, NULL, NULL))
+            return;
+    }
+}
+
+static int open_node(GError **error) {
+    int fd = open(TUN_NODE, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 && (errno == ENOENT || errno == ENODEV || errno == ENXIO)) {
+        load_module();
+        fd = open(TUN_NODE, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    }
+    if (fd >= 0)
+        return fd;
+    int e = errno;
+    if (e == EACCES || e == EPERM)
+        g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM,
+                    "no right to open " TUN_NODE ": run as root or give it CAP_NET_ADMIN (in a container also the device)");
+    else
+        g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM,
+                    "can't open " TUN_NODE ": %s; load the module with \"modprobe tun\" (in a container pass the device through)",
+                    g_strerror(e));
+    return -1;
+}
+
+static bool attach(int fd, const char *name, GError **error) {
+    struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI};
+    g_strlcpy(request.ifr_name, name, sizeof request.ifr_name);
+    if (ioctl(fd, TUNSETIFF, &request) == 0)
+        return true;
+    switch (errno) {
+    case EPERM:
+    case EACCES:
+        g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM,
+                    "no right to make the device %s: run as root or give it CAP_NET_ADMIN", name);
+        break;
+    case EBUSY:
+        g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM,
+                    "the device %s is in use by another ipop-tincan or VPN: stop that or give another TAPNAME", name);
+        break;
+    case EINVAL:
+        g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM,
+                    "the device %s exists and is not a TUN device: give another TAPNAME", name);
+        break;
+    default:
+        g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM, "can't make the device %s: %s", name, g_strerror(errno));
+    }
+    return false;
+}
+
+IpopTun *ipop_tun_open(const char *name, GError **error) {
+    if (!name_valid(name)) {
+        g_set_error(error, IPOP_ERROR, IPOP_ERROR_CONFIG,
+                    "\"%s\" can't be the name of a device: give 1 to 15 letters, digits, '-' or '_'", name);
+        return NULL;
+    }
+    int fd = open_node(error);
+    if (fd < 0)
+        return NULL;
+
+    IpopTun *tun = g_new0(IpopTun, 1);
+    tun->fd = fd;
+    g_strlcpy(tun->name, name, sizeof tun->name);
+    tun->netlink = attach(fd, name, error) ? ipop_netlink_open(error) : NULL;
+    if (!tun->netlink) {
+        ipop_tun_close(tun);
+        return NULL;
+    }
+    tun->ifindex = (int)if_nametoindex(name);
+    if (tun->ifindex == 0) {
+        g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM, "the device %s is gone: %s; does another program rename it?", name,
+                    g_strerror(errno));
+        ipop_tun_close(tun);
+        return NULL;
+    }
+    return tun;
+}
+
+static bool set_failed(GError **error, const IpopTun *tun, const char *what, int e) {
+    if (e == -EPERM)
+        g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM, "no right to set %s on %s: run as root or give it CAP_NET_ADMIN", what,
+                    tun->name);
+    else if (e == -ENODEV)
+        g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM, "can't set %s on %s: somebody removed the device; start ipop-tincan again",
+                    what, tun->name);
+    else
+        g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM, "can't set %s on %s: %s", what, tun->name, g_strerror(-e));
+    return false;
+}
+
+/* Gives the device `to`/`mask` of this family (NULL or "" for none) in place of what it had from us, which stands in
+ * `set` and `set_mask`. 0 or a negative errno. The address is set even if it seems to be there: setting the link down
+ * takes IPv6 addresses away behind our back. */
+static int replace_address(IpopTun *tun, int family, char *set, size_t set_size, unsigned *set_mask, const char *to,
+                           unsigned mask) {
+    uint8_t address[sizeof(struct in6_addr)];
+    if (*set && (strcmp(set, to) != 0 || *set_mask != mask)) {
+        inet_pton(family, set, address);
+        int e = ipop_netlink_remove_address(tun->netlink, tun->ifindex, family, address, *set_mask);
+        if (e < 0 && e != -EADDRNOTAVAIL)
+            return e;
+        *set = '\0';
+    }
+    if (!*to)
+        return 0;
+    if (inet_pton(family, to, address) != 1 || mask == 0 || mask > (family == AF_INET ? 32 : 128))
+        return -EINVAL;
+    int e = ipop_netlink_add_address(tun->netlink, tun->ifindex, family, address, mask);
+    if (e < 0)
+        return e;
+    g_strlcpy(set, to, set_size);
+    *set_mask = mask;
+    return 0;
+}
+
+/* What the kernel says where IPv6 is off: by sysctl, by boot option, or not built in. */
+static bool means_no_ip6(int e) {
+    return e == -EACCES || e == -EPERM || e == -EOPNOTSUPP || e == -EADDRNOTAVAIL || e == -EAFNOSUPPORT;
+}
+
+bool ipop_tun_configure(IpopTun *tun, const IpopTunConfig *config, bool *ret_no_ip6, GError **error) {
+    if (config->mtu < MTU_MIN || config->mtu > MTU_MAX)
+        return set_failed(error, tun, "the MTU", -EINVAL);
+    /* Before the device comes up for the first time; there is nothing to be done when the kernel refuses. */
+    ipop_netlink_no_link_local(tun->netlink, tun->ifindex);
+    int e = ipop_netlink_set_link(tun->netlink, tun->ifindex, config->mtu, TX_QUEUE_LENGTH, true);
+    if (e < 0)
+        return set_failed(error, tun, "the MTU", e);
+
+    IpopTunConfig *set = &tun->set;
+    e = replace_address(tun, AF_INET, set->ip4, sizeof set->ip4, &set->ip4_mask, config->ip4, config->ip4_mask);
+    if (e < 0)
+        return set_failed(error, tun, "the IPv4 address", e);
+    e = replace_address(tun, AF_INET6, set->ip6, sizeof set->ip6, &set->ip6_mask, config->ip6, config->ip6_mask);
+    if (e < 0 && !means_no_ip6(e))
+        return set_failed(error, tun, "the IPv6 address", e);
+    *ret_no_ip6 = e < 0;
+    return true;
+}
+
+int ipop_tun_fd(const IpopTun *tun) {
+    return tun->fd;
+}
+
+int ipop_tun_ifindex(const IpopTun *tun) {
+    return tun->ifindex;
+}
+
+const char *ipop_tun_name(const IpopTun *tun) {
+    return tun->name;
+}
+
+void ipop_tun_close(IpopTun *tun) {
+    if (!tun)
+        return;
+    ipop_netlink_close(tun->netlink);
+    close(tun->fd);
+    g_free(tun);
+}
