@@ -14,6 +14,7 @@ static gboolean release(gpointer data) {
 }
 
 void ipop_path_unref(IpopPath *path) {
+    /* By the main loop, not g_main_context_invoke: that would run in this thread while the loop is not running. */
     if (path && atomic_fetch_sub_explicit(&path->refs, 1, memory_order_acq_rel) == 1)
-        g_main_context_invoke(NULL, release, path);
+        g_idle_add_full(G_PRIORITY_DEFAULT, release, path, NULL);
 }

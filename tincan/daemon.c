@@ -1,0 +1,217 @@
+#include "tincan/daemon.h"
+
+#include "tincan/base/clock.h"
+#include "tincan/base/log.h"
+#include "tincan/base/sandbox.h"
+#include "tincan/base/secret.h"
+#include "tincan/control/handlers.h"
+#include "tincan/control/state.h"
+#include "tincan/link/ice.h"
+#include "tincan/peer.h"
+
+#include <glib-unix.h>
+#include <signal.h>
+#include <sodium.h>
+#include <sys/resource.h>
+
+#define CONTROLLER_SILENT (5 * IPOP_SECOND) /* it says something every second */
+#define FAREWELL_MS 300                     /* for TURN servers to free what they hold for us */
+
+/* --- what links need --- */
+
+static uint32_t index_new(void *node) {
+    IpopDaemon *daemon = node;
+    uint32_t index;
+    do
+        index = 1 + randombytes_uniform(IPOP_WIRE_INDEX_MAX);
+    while (!g_hash_table_add(daemon->indices, GUINT_TO_POINTER(index)));
+    return index;
+}
+
+static void index_free(void *node, uint32_t index) {
+    IpopDaemon *daemon = node;
+    g_hash_table_remove(daemon->indices, GUINT_TO_POINTER(index));
+}
+
+static IpopTransport *transport_new(void *node, bool controlling, const IpopTransportEvents *events, void *user,
+                                    GError **error) {
+    IpopDaemon *daemon = node;
+    g_auto(GStrv) addresses = ipop_addresses_list(ipop_tun_name(daemon->tun), (const char *const *)daemon->local.ignore);
+    IpopIceConfig config = {controlling, addresses, daemon->servers};
+    return ipop_ice_new(&config, events, user, error);
+}
+
+static void link_changed(void *user) {
+    IpopPeer *peer = user;
+    ipop_control_notify(peer->daemon->control, ipop_state_link(peer));
+}
+
+static void link_candidates(void *user, uint32_t generation, const char *ufrag, const char *pwd,
+                            const IpopCandidate *candidates, unsigned n, bool end) {
+    IpopPeer *peer = user;
+    json_t *list = json_array();
+    for (unsigned i = 0; i < n; i++)
+        json_array_append_new(list, ipop_candidate_to_json(&candidates[i]));
+    ipop_control_notify(peer->daemon->control,
+                        json_pack("{sssssIsssssosb}", "type", "local_candidates", "uid", peer->uid.hex, "generation",
+                                  (json_int_t)generation, "ufrag", ufrag, "pwd", pwd, "candidates", list, "end", (int)end));
+}
+
+/* --- what the tunnel says --- */
+
+static void tunnel_confirmed(void *user, uint32_t index) {
+    ipop_link_confirmed(((IpopPeer *)user)->link, index);
+}
+
+static void tunnel_released(void *node, uint32_t index) {
+    index_free(node, index);
+}
+
+static void tunnel_pong(void *user, int64_t rtt) {
+    ipop_peer_pong(user, rtt);
+}
+
+static void tunnel_bye(void *user) {
+    ipop_link_bye(((IpopPeer *)user)->link);
+}
+
+/* --- time and network --- */
+
+static gboolean tick(gpointer data) {
+    IpopDaemon *daemon = data;
+    int64_t now = ipop_clock_now();
+    int64_t heard = ipop_control_heard(daemon->control);
+    if (heard && now - heard > CONTROLLER_SILENT)
+        ipop_state_set_xmpp(daemon, "disconnected", "ipop-controller does not answer any more: is it running?");
+    GHashTableIter iter;
+    gpointer peer;
+    g_hash_table_iter_init(&iter, daemon->peers);
+    while (g_hash_table_iter_next(&iter, NULL, &peer))
+        ipop_peer_tick(peer, now);
+    return G_SOURCE_CONTINUE;
+}
+
+static void addresses_changed(void *user) {
+    IpopDaemon *daemon = user;
+    ipop_log(IPOP_LOG_INFO, "network", "the host's addresses or routes changed");
+    ipop_servers_refresh(daemon->servers);
+    ipop_control_notify(daemon->control, json_pack("{ss}", "type", "network_changed"));
+}
+
+static gboolean on_signal(gpointer data) {
+    g_main_loop_quit(((IpopDaemon *)data)->loop);
+    return G_SOURCE_CONTINUE;
+}
+
+/* --- life --- */
+
+/* A link costs a descriptor per address: have as many as the system gives. */
+static void raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static void free_peer(gpointer peer) {
+    ipop_peer_free(peer);
+}
+
+/* What other local programs or the kernel may refuse, in the order that leaves nothing behind. */
+static bool open_resources(IpopDaemon *daemon, const IpopDaemonOptions *options, GError **error) {
+    static const IpopTunnelEvents events = {tunnel_confirmed, tunnel_released, tunnel_pong, tunnel_bye};
+    return ipop_sandbox_make_dir(options->runtime_dir, error) && ipop_sandbox_make_dir(options->state_dir, error) &&
+           (daemon->identity = ipop_identity_load(options->state_dir, error)) &&
+           (daemon->control = ipop_control_new(options->port, options->runtime_dir, ipop_handle_request, daemon, error)) &&
+           (daemon->tun = ipop_tun_open(options->device, error)) &&
+           (daemon->watch = ipop_address_watch_new(options->device, addresses_changed, daemon, error)) &&
+           ipop_sandbox_data_plane(error) &&
+           (daemon->tunnel = ipop_tunnel_new(ipop_tun_fd(daemon->tun), &events, daemon, error));
+}
+
+IpopDaemon *ipop_daemon_new(const IpopDaemonOptions *options, GError **error) {
+    IpopDaemon *daemon = g_new0(IpopDaemon, 1);
+    daemon->loop = g_main_loop_new(NULL, FALSE);
+    daemon->psk = ipop_secret_new(IPOP_PSK_BYTES);
+    daemon->local.jid = g_strdup("");
+    daemon->local.xmpp = g_strdup("disconnected");
+    daemon->local.xmpp_error = g_strdup("no ipop-controller has spoken to this ipop-tincan yet");
+    daemon->peers = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, free_peer);
+    daemon->indices = g_hash_table_new(NULL, NULL);
+    daemon->servers = ipop_servers_new();
+    raise_descriptor_limit();
+    if (!open_resources(daemon, options, error)) {
+        ipop_daemon_free(daemon);
+        return NULL;
+    }
+    daemon->env = (IpopLinkEnv){
+        .node = daemon,
+        .identity = daemon->identity,
+        .psk = daemon->psk,
+        .tunnel = daemon->tunnel,
+        .jar = ipop_cookie_jar_new(daemon->identity->public_key),
+        .realtime_offset = g_get_real_time() - ipop_clock_now(),
+        .index_new = index_new,
+        .index_free = index_free,
+        .transport_new = transport_new,
+        .changed = link_changed,
+        .candidates = link_candidates,
+    };
+    daemon->tick = g_timeout_add_seconds(1, tick, daemon);
+    return daemon;
+}
+
+void ipop_daemon_run(IpopDaemon *daemon) {
+    guint term = g_unix_signal_add(SIGTERM, on_signal, daemon);
+    guint interrupt = g_unix_signal_add(SIGINT, on_signal, daemon);
+    g_main_loop_run(daemon->loop);
+    g_source_remove(term);
+    g_source_remove(interrupt);
+}
+
+static gboolean end_farewell(gpointer data) {
+    *(bool *)data = true;
+    return G_SOURCE_REMOVE;
+}
+
+/* Peers learn at once that we go, and TURN servers free our allocations, which would block the port for ten minutes. */
+static void say_goodbye(IpopDaemon *daemon) {
+    GHashTableIter iter;
+    gpointer value;
+    bool done = g_hash_table_size(daemon->peers) == 0;
+    g_hash_table_iter_init(&iter, daemon->peers);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        IpopPeer *peer = value;
+        ipop_tunnel_bye(daemon->tunnel, peer->tunnel_peer);
+    }
+    g_hash_table_remove_all(daemon->peers);
+    if (!done)
+        g_timeout_add(FAREWELL_MS, end_farewell, &done);
+    while (!done)
+        g_main_context_iteration(NULL, TRUE);
+}
+
+void ipop_daemon_free(IpopDaemon *daemon) {
+    if (!daemon)
+        return;
+    g_clear_handle_id(&daemon->tick, g_source_remove);
+    if (daemon->tunnel)
+        say_goodbye(daemon);
+    ipop_control_free(daemon->control);
+    g_hash_table_unref(daemon->peers);
+    ipop_tunnel_free(daemon->tunnel);
+    ipop_address_watch_free(daemon->watch);
+    ipop_servers_free(daemon->servers);
+    ipop_tun_close(daemon->tun);
+    ipop_cookie_jar_free(daemon->env.jar);
+    ipop_identity_free(daemon->identity);
+    ipop_secret_free(daemon->psk);
+    g_hash_table_unref(daemon->indices);
+    g_free(daemon->local.jid);
+    g_free(daemon->local.xmpp);
+    g_free(daemon->local.xmpp_error);
+    g_strfreev(daemon->local.ignore);
+    g_main_loop_unref(daemon->loop);
+    g_free(daemon);
+}

@@ -1,0 +1,57 @@
+/* daemon.h - the composition root of ipop-tincan: everything hangs from here, nothing is global. Main thread. */
+#pragma once
+
+#include "tincan/control/server.h"
+#include "tincan/crypto/identity.h"
+#include "tincan/link/link.h"
+#include "tincan/link/servers.h"
+#include "tincan/tun/addresses.h"
+#include "tincan/tun/device.h"
+#include "tincan/tunnel/tunnel.h"
+
+#include <glib.h>
+
+#define IPOP_PEERS_MAX 4096
+#define IPOP_DEFAULT_MTU 1400 /* fits a path of 1500 with any of our headers, TURN's included */
+
+typedef struct {
+    const char *device;
+    unsigned port;
+    const char *state_dir, *runtime_dir;
+} IpopDaemonOptions;
+
+/* What the controller last said of this node. */
+typedef struct {
+    char name[IPOP_NAME_MAX + 1];
+    char *jid;
+    IpopTunConfig addresses;
+    char *xmpp, *xmpp_error; /* "connected", ... and why not */
+    char **ignore;           /* interfaces not used for candidates */
+} IpopLocal;
+
+typedef struct IpopDaemon {
+    GMainLoop *loop;
+    IpopIdentity *identity;
+    IpopTun *tun;
+    IpopTunnel *tunnel;
+    IpopControl *control;
+    IpopServers *servers;
+    IpopAddressWatch *watch;
+    IpopLinkEnv env;
+    uint8_t *psk;
+    IpopLocal local;
+    GHashTable *peers;   /* uid text -> IpopPeer, owned */
+    GHashTable *indices; /* session indices in use */
+    guint tick;
+    int64_t ping_second; /* pings asked for on the control port */
+    unsigned pings;
+} IpopDaemon;
+
+/* Opens port, device and identity, gives up privilege, starts the data thread. NULL and one line of error otherwise. */
+IpopDaemon *ipop_daemon_new(const IpopDaemonOptions *options, GError **error);
+
+/* Runs until SIGTERM or SIGINT. */
+void ipop_daemon_run(IpopDaemon *daemon);
+
+/* Says goodbye to the peers, frees what servers hold for us, takes the device away. */
+void ipop_daemon_free(IpopDaemon *daemon);

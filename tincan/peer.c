@@ -1,0 +1,82 @@
+#include "tincan/peer.h"
+
+#include "tincan/daemon.h"
+
+#include <string.h>
+
+#define PING_LIMIT_MS 1000
+
+IpopPeer *ipop_peer_new(IpopDaemon *daemon, const uint8_t key[static IPOP_KEY_BYTES]) {
+    IpopPeer *peer = g_new0(IpopPeer, 1);
+    peer->daemon = daemon;
+    memcpy(peer->key, key, IPOP_KEY_BYTES);
+    peer->uid = ipop_uid_from_key(key);
+    peer->jid = g_strdup("");
+    peer->tunnel_peer = ipop_tunnel_add_peer(daemon->tunnel, peer);
+    peer->link = ipop_link_new(&daemon->env, peer->tunnel_peer, key, peer);
+    return peer;
+}
+
+static void answer_ping(IpopPeer *peer, json_t *answer) {
+    g_clear_handle_id(&peer->ping_timeout, g_source_remove);
+    IpopRequest *request = g_steal_pointer(&peer->ping);
+    ipop_control_answer(request, answer);
+    ipop_request_free(request);
+}
+
+void ipop_peer_free(IpopPeer *peer) {
+    if (!peer)
+        return;
+    if (peer->ping)
+        answer_ping(peer, json_pack("{ss}", "error", "the peer was forgotten"));
+    ipop_link_free(peer->link);
+    ipop_tunnel_remove_peer(peer->daemon->tunnel, peer->tunnel_peer);
+    g_free(peer->jid);
+    g_free(peer->refused);
+    g_free(peer);
+}
+
+void ipop_peer_set_refused(IpopPeer *peer, const char *why) {
+    if (why && ipop_link_generation(peer->link))
+        ipop_link_trim(peer->link, NULL);
+    g_free(peer->refused);
+    peer->refused = g_strdup(why);
+    ipop_tunnel_set_addresses(peer->daemon->tunnel, peer->tunnel_peer, why ? "" : peer->ip4, why ? "" : peer->ip6);
+}
+
+static gboolean ping_timed_out(gpointer data) {
+    IpopPeer *peer = data;
+    peer->ping_timeout = 0;
+    answer_ping(peer, json_pack("{ss}", "error", "the peer did not answer within 1 s"));
+    return G_SOURCE_REMOVE;
+}
+
+void ipop_peer_ping(IpopPeer *peer, IpopRequest *request) {
+    peer->ping = request;
+    peer->ping_timeout = g_timeout_add(PING_LIMIT_MS, ping_timed_out, peer);
+    ipop_tunnel_ping(peer->daemon->tunnel, peer->tunnel_peer);
+}
+
+void ipop_peer_pong(IpopPeer *peer, int64_t rtt) {
+    ipop_link_pong(peer->link);
+    if (peer->ping)
+        answer_ping(peer, json_pack("{sssssf}", "type", "pong", "uid", peer->uid.hex, "rtt", (double)rtt / 1000));
+}
+
+void ipop_peer_tick(IpopPeer *peer, int64_t now) {
+    const IpopTunnelCounters *counters = ipop_tunnel_peer_counters(peer->tunnel_peer);
+    uint64_t sent = atomic_load_explicit(&counters->sent_bytes, memory_order_relaxed);
+    uint64_t recv = atomic_load_explicit(&counters->recv_bytes, memory_order_relaxed);
+    peer->sent_rate = sent - peer->sent_last;
+    peer->recv_rate = recv - peer->recv_last;
+    peer->sent_last = sent;
+    peer->recv_last = recv;
+    ipop_link_tick(peer->link, now);
+}
+
+const char *ipop_peer_path(const IpopPeer *peer) {
+    const IpopPathInfo *info = ipop_link_path_info(peer->link);
+    if (!info || ipop_link_state(peer->link) != IPOP_LINK_ONLINE)
+        return "";
+    return info->relayed ? "relayed" : "direct";
+}

@@ -1,0 +1,43 @@
+/* peer.h - a known peer: what the controller told of it, its link, and its part of the tunnel. Main thread. */
+#pragma once
+
+#include "tincan/control/server.h"
+#include "tincan/link/link.h"
+
+#include <arpa/inet.h>
+
+typedef struct IpopDaemon IpopDaemon;
+
+typedef struct IpopPeer {
+    IpopDaemon *daemon;
+    IpopUid uid;
+    uint8_t key[IPOP_KEY_BYTES];
+    char name[IPOP_NAME_MAX + 1];
+    char *jid;
+    char ip4[INET_ADDRSTRLEN], ip6[INET6_ADDRSTRLEN];
+    bool available;
+    int64_t jabber_heard; /* ipop_clock_now; 0 never */
+    char *refused;        /* why it may not be a peer; NULL when it may */
+    IpopTunnelPeer *tunnel_peer;
+    IpopLink *link;
+    /* Totals a second ago, and what came since. */
+    uint64_t sent_last, recv_last, sent_rate, recv_rate;
+    IpopRequest *ping; /* who asked for the ping that is out */
+    guint ping_timeout;
+} IpopPeer;
+
+IpopPeer *ipop_peer_new(IpopDaemon *daemon, const uint8_t key[static IPOP_KEY_BYTES]);
+void ipop_peer_free(IpopPeer *peer);
+
+/* Refuses the peer (why: not NULL), or admits it. Its addresses are routed to it only while admitted. */
+void ipop_peer_set_refused(IpopPeer *peer, const char *why);
+
+/* Pings by the link for somebody who asked; takes the request over. */
+void ipop_peer_ping(IpopPeer *peer, IpopRequest *request);
+void ipop_peer_pong(IpopPeer *peer, int64_t rtt);
+
+/* Once a second. */
+void ipop_peer_tick(IpopPeer *peer, int64_t now);
+
+/* "direct", "relayed" or "". */
+const char *ipop_peer_path(const IpopPeer *peer);
