@@ -1,0 +1,285 @@
+#include "tests/unit/twin.h"
+
+#include "tincan/base/clock.h"
+#include "tincan/base/secret.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define LIMIT_US (20 * G_USEC_PER_SEC)
+
+/* --- the transport's twin --- */
+
+typedef struct {
+    IpopTransport base;
+    TwinNode *node;
+    const IpopTransportEvents *events;
+    void *user;
+    bool introduced;
+} TwinTransport;
+
+typedef struct {
+    IpopPath base;
+    Twin *twin;
+    int from;
+} TwinPath;
+
+typedef struct {
+    Twin *twin;
+    int from;
+    size_t n;
+    uint8_t bytes[];
+} Datagram;
+
+/* The newest transport of each side is the one that receives. */
+static TwinTransport *receivers[2];
+
+static gboolean deliver(gpointer data) {
+    Datagram *datagram = data;
+    TwinTransport *to = receivers[!datagram->from];
+    Twin *twin = datagram->twin;
+    if (to && (!twin->wire || twin->wire(twin, datagram->from, datagram->bytes, datagram->n))) {
+        twin->passed[datagram->from]++;
+        to->events->receive(to->user, datagram->bytes, datagram->n);
+    }
+    return G_SOURCE_REMOVE;
+}
+
+static unsigned path_send(IpopPath *path, const struct iovec *datagrams, unsigned n) {
+    TwinPath *self = (TwinPath *)path;
+    for (unsigned i = 0; i < n; i++) {
+        Datagram *copy = g_malloc(sizeof *copy + datagrams[i].iov_len);
+        *copy = (Datagram){self->twin, self->from, datagrams[i].iov_len};
+        memcpy(copy->bytes, datagrams[i].iov_base, copy->n);
+        g_idle_add_full(G_PRIORITY_DEFAULT, deliver, copy, g_free);
+    }
+    return n;
+}
+
+static void path_release(IpopPath *path) {
+    ((TwinPath *)path)->twin->paths--;
+    g_free(path);
+}
+
+static gboolean introduce(gpointer data) {
+    TwinTransport *self = data;
+    TwinPath *path = g_new0(TwinPath, 1);
+    path->base = (IpopPath){1, path_send, path_release};
+    path->twin = self->node->twin;
+    path->from = self->node->side;
+    path->twin->paths++;
+    IpopPathInfo info = {IPOP_CANDIDATE_HOST, IPOP_CANDIDATE_HOST, "192.0.2.1:1", "192.0.2.2:2", false};
+    self->events->state(self->user, IPOP_TRANSPORT_CONNECTED, NULL);
+    self->events->path(self->user, &path->base, &info);
+    ipop_path_unref(&path->base);
+    return G_SOURCE_REMOVE;
+}
+
+static void set_remote(IpopTransport *transport, const char *ufrag, const char *pwd) {
+    TwinTransport *self = (TwinTransport *)transport;
+    self->introduced = true;
+    g_idle_add(introduce, self);
+}
+
+static void add_candidates(IpopTransport *transport, const IpopCandidate *candidates, unsigned n, bool end) {
+}
+
+static void close_transport(IpopTransport *transport) {
+    TwinTransport *self = (TwinTransport *)transport;
+    while (g_idle_remove_by_data(self))
+        ;
+    if (receivers[self->node->side] == self)
+        receivers[self->node->side] = NULL;
+    self->node->twin->transports--;
+    g_free(self);
+}
+
+static IpopTransport *transport_new(void *data, bool controlling, const IpopTransportEvents *events, void *user,
+                                    GError **error) {
+    static const IpopTransportOps ops = {set_remote, add_candidates, close_transport};
+    TwinNode *node = data;
+    TwinTransport *self = g_new0(TwinTransport, 1);
+    self->base.ops = &ops;
+    self->node = node;
+    self->events = events;
+    self->user = user;
+    receivers[node->side] = self;
+    node->twin->transports++;
+    return &self->base;
+}
+
+/* --- a node --- */
+
+static uint32_t index_new(void *data) {
+    TwinNode *node = data;
+    return ++node->next_index + (uint32_t)node->side * 1000;
+}
+
+static void index_free(void *data, uint32_t index) {
+}
+
+static void changed(void *data) {
+    ((TwinNode *)data)->changes++;
+}
+
+static void candidates(void *data, uint32_t generation, const char *ufrag, const char *pwd, const IpopCandidate *list,
+                       unsigned n, bool end) {
+}
+
+static void confirmed(void *data, uint32_t index) {
+    ipop_link_confirmed(((TwinNode *)data)->link, index);
+}
+
+static void released(void *data, uint32_t index) {
+}
+
+static void pong(void *data, int64_t rtt) {
+    ipop_link_pong(((TwinNode *)data)->link);
+}
+
+static void bye(void *data) {
+    ipop_link_bye(((TwinNode *)data)->link);
+}
+
+static void node_start(TwinNode *node, const uint8_t peer_key[static IPOP_KEY_BYTES]) {
+    static const IpopTunnelEvents events = {confirmed, released, pong, bye};
+    int pair[2];
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, pair), ==, 0);
+    node->tun = pair[0];
+    node->tun_inner = pair[1];
+    node->tunnel = ipop_tunnel_new(node->tun_inner, &events, node, NULL);
+    g_assert_nonnull(node->tunnel);
+    node->env = (IpopLinkEnv){
+        .node = node,
+        .identity = node->identity,
+        .psk = node->psk,
+        .tunnel = node->tunnel,
+        .jar = ipop_cookie_jar_new(node->identity->public_key),
+        .index_new = index_new,
+        .index_free = index_free,
+        .transport_new = transport_new,
+        .changed = changed,
+        .candidates = candidates,
+    };
+    node->tunnel_peer = ipop_tunnel_add_peer(node->tunnel, node);
+    g_autofree char *ip4 = g_strdup_printf("10.0.0.%d", 2 - node->side);
+    g_autofree char *ip6 = g_strdup_printf("fd00::%d", 2 - node->side);
+    ipop_tunnel_set_addresses(node->tunnel, node->tunnel_peer, ip4, ip6);
+    node->link = ipop_link_new(&node->env, node->tunnel_peer, peer_key, node);
+}
+
+Twin *twin_new(void) {
+    Twin *twin = g_new0(Twin, 1);
+    for (int side = 0; side < 2; side++) {
+        uint8_t secret[IPOP_KEY_BYTES];
+        memset(secret, 0x10 + side, sizeof secret);
+        twin->node[side].twin = twin;
+        twin->node[side].side = side;
+        twin->node[side].identity = ipop_identity_from_secret(secret);
+    }
+    for (int side = 0; side < 2; side++)
+        node_start(&twin->node[side], twin->node[!side].identity->public_key);
+    return twin;
+}
+
+void twin_free(Twin *twin) {
+    for (int side = 0; side < 2; side++) {
+        TwinNode *node = &twin->node[side];
+        ipop_link_free(node->link);
+        ipop_tunnel_remove_peer(node->tunnel, node->tunnel_peer);
+    }
+    for (int side = 0; side < 2; side++) {
+        TwinNode *node = &twin->node[side];
+        ipop_tunnel_free(node->tunnel);
+        ipop_cookie_jar_free(node->env.jar);
+        ipop_identity_free(node->identity);
+        close(node->tun);
+        close(node->tun_inner);
+    }
+    g_assert_cmpuint(twin->transports, ==, 0);
+    g_assert_cmpuint(twin->paths, ==, 0);
+    g_free(twin);
+}
+
+void twin_connect(Twin *twin, uint32_t generation) {
+    for (int side = 0; side < 2; side++)
+        g_assert_true(ipop_link_create(twin->node[side].link, generation, side == 0, NULL));
+    for (int side = 0; side < 2; side++)
+        g_assert_true(ipop_link_set_remote(twin->node[side].link, generation, "ufrag", "pwd", NULL, 0, true));
+}
+
+/* --- waiting --- */
+
+static gboolean tick(gpointer data) {
+    return G_SOURCE_CONTINUE; /* only to let the loop turn */
+}
+
+static void iterate_until(bool (*done)(void *data), void *data) {
+    gint64 limit = g_get_monotonic_time() + LIMIT_US;
+    guint source = g_timeout_add(10, tick, NULL);
+    while (!done(data)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, limit);
+        g_main_context_iteration(NULL, TRUE);
+    }
+    g_source_remove(source);
+}
+
+typedef struct {
+    Twin *twin;
+    IpopLinkState state[2];
+} WantedStates;
+
+static bool states_reached(void *data) {
+    WantedStates *wanted = data;
+    return ipop_link_state(wanted->twin->node[0].link) == wanted->state[0] &&
+           ipop_link_state(wanted->twin->node[1].link) == wanted->state[1];
+}
+
+void twin_wait(Twin *twin, IpopLinkState a, IpopLinkState b) {
+    iterate_until(states_reached, &(WantedStates){twin, {a, b}});
+}
+
+typedef struct {
+    const atomic_uint_least64_t *counter;
+    uint64_t n;
+} WantedCount;
+
+static bool count_reached(void *data) {
+    WantedCount *wanted = data;
+    return atomic_load(wanted->counter) >= wanted->n;
+}
+
+void twin_wait_count(const atomic_uint_least64_t *counter, uint64_t n) {
+    iterate_until(count_reached, &(WantedCount){counter, n});
+}
+
+/* --- packets --- */
+
+void twin_write_packet(TwinNode *node, unsigned from, unsigned to, const char *payload) {
+    uint8_t packet[1500] = {0x45, [8] = 64, 17, [12] = 10, 0, 0, (uint8_t)from, 10, 0, 0, (uint8_t)to};
+    size_t n = 28 + strlen(payload);
+    packet[2] = (uint8_t)(n >> 8);
+    packet[3] = (uint8_t)n;
+    memcpy(packet + 28, payload, n - 28);
+    g_assert_cmpint(write(node->tun, packet, n), ==, n);
+}
+
+static bool readable(void *data) {
+    return !twin_silent(data);
+}
+
+char *twin_read_payload(TwinNode *node) {
+    uint8_t packet[1500];
+    iterate_until(readable, node);
+    ssize_t n = read(node->tun, packet, sizeof packet);
+    g_assert_cmpint(n, >=, 28);
+    return g_strndup((char *)packet + 28, (size_t)n - 28);
+}
+
+bool twin_silent(const TwinNode *node) {
+    struct pollfd fd = {node->tun, POLLIN, 0};
+    return poll(&fd, 1, 0) == 0;
+}
