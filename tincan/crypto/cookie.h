@@ -13,7 +13,8 @@ typedef struct IpopCookieJar IpopCookieJar;
 IpopCookieJar *ipop_cookie_jar_new(const uint8_t own_key[static IPOP_KEY_BYTES]);
 void ipop_cookie_jar_free(IpopCookieJar *jar);
 
-/* True when mac2 of a handshake message is a cookie we gave to that source less than IPOP_COOKIE_LIFETIME ago. */
+/* True when mac2 of a handshake message is a cookie we gave to that source less than IPOP_COOKIE_LIFETIME ago; never when
+ * it was twice that. */
 bool ipop_cookie_check(IpopCookieJar *jar, const uint8_t *message, size_t n, const void *source, size_t source_n,
                        int64_t now);
 
@@ -36,6 +37,7 @@ void ipop_cookie_stamp(IpopCookie *cookie, const uint8_t peer_key[static IPOP_KE
 /* True when mac1 of the message is right for this key. */
 bool ipop_cookie_mac1_valid(const uint8_t own_key[static IPOP_KEY_BYTES], const uint8_t *message, size_t n);
 
-/* Takes a cookie reply; false when it is not for our last message or does not decrypt. */
+/* Takes a cookie reply; false when it is not for our last message, that one was answered already, or it does not decrypt.
+ * now: above 0. */
 bool ipop_cookie_take(IpopCookie *cookie, const uint8_t peer_key[static IPOP_KEY_BYTES], const uint8_t *message, size_t n,
                       int64_t now);

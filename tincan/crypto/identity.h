@@ -12,7 +12,8 @@ typedef struct {
     IpopUid uid;
 } IpopIdentity;
 
-/* Loads the key, or makes and stores one when there is none. NULL and error otherwise: a damaged or readable-by-others
+/* Loads the key, or makes and stores one (and the directory) when there is none; of two processes that do so at once both
+ * get the same. NULL and error otherwise: a damaged or readable-by-others
  * file is never replaced, since that would give the node another name. */
 IpopIdentity *ipop_identity_load(const char *state_dir, GError **error);
 
