@@ -8,7 +8,8 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-/* Sends {"m":...} to 127.0.0.1:port, then ::1 when nothing answers there, and gathers answers until the local_state's
- * "_peers" count is complete, or one answer for other methods, or timeout_ms passed. New reference to an array of
- * objects; NULL and error (one line with the remedy) when nothing answers. */
+/* Sends the request, {"m":...}, to 127.0.0.1:port, then ::1 when nothing answers there, and gathers answers until the
+ * local_state's "_peers" count is complete (get_state), or one answer came (other methods), or timeout_ms passed at that
+ * address. Answers can be lost: then there are fewer peer_state than "_peers". New reference to an array of objects, never
+ * empty; NULL and error (one line with the remedy) when nothing answers. */
 json_t *ipop_ctl_ask(unsigned port, const json_t *request, unsigned timeout_ms, GError **error);
