@@ -1,0 +1,114 @@
+"""A site: one or more hosts at one place of the internet, with whatever router stands before them."""
+
+from . import nat
+
+PUBLIC = ("open", "hostfw", "v6only")  # no router: the host has the public address itself
+KINDS = PUBLIC + tuple(nat.KINDS) + ("cgnat",)
+
+
+class Host:
+    """ip4, ip6: its addresses on the underlay, "" when it has none."""
+
+    def __init__(self, namespace, ip4="", ip6=""):
+        self.ns = namespace
+        self.ip4 = ip4
+        self.ip6 = ip6
+
+
+class Site:
+    """make(label) makes a namespace; uplink is an Internet, or a CarrierSite to be behind its NAT. lan: the first three
+    numbers of the private network; two sites may well have the same."""
+
+    def __init__(self, make, uplink, kind="home", hosts=1, lan=None):
+        self.kind = kind
+        self.hosts = []
+        self.routers = []
+        self._namespaces = []
+        self._make = make
+        if kind in PUBLIC:
+            assert hosts == 1, "a public site is one host"
+            _, self.ip4, self.ip6 = uplink.addresses()
+            self._public_host(uplink)
+        elif kind == "cgnat":
+            carrier = CarrierSite(make, uplink)
+            self._namespaces += carrier.namespaces
+            self.routers += carrier.routers
+            self._private_hosts(carrier, "home", hosts, lan)
+            self.ip4 = carrier.ip4
+        else:
+            self._private_hosts(uplink, kind, hosts, lan)
+
+    @property
+    def host(self):
+        return self.hosts[0]
+
+    @property
+    def router(self):
+        """The outermost one's namespace."""
+        return self.routers[0]
+
+    def close(self):
+        for namespace in reversed(self._namespaces):
+            namespace.close()
+
+    def _namespace(self, label):
+        self._namespaces.append(self._make(label))
+        return self._namespaces[-1]
+
+    def _public_host(self, uplink):
+        ns = self._namespace(self.kind)
+        ip4, ip6 = ("", self.ip6) if self.kind == "v6only" else (self.ip4, "")
+        uplink.attach(ns, [ip4] if ip4 else [], [ip6] if ip6 else [])
+        if self.kind == "hostfw":
+            ns.nft(nat.HOST_FIREWALL)
+        self.hosts.append(Host(ns, ip4, ip6))
+
+    def _private_hosts(self, uplink, kind, hosts, lan):
+        number, self.ip4, self.ip6 = uplink.addresses()
+        routed6 = kind in ("dual", "brokenv6")
+        lan = lan or f"192.168.{number % 250 + 1}"
+        lan6 = f"2001:db8:{number:x}:1::"
+        router = self._namespace(f"{kind}-router")
+        self.routers.append(router)
+        router.sysctl("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+        uplink.attach(router, [self.ip4], *([[self.ip6], f"{lan6}/64"] if routed6 else []))
+        router.ip("link add lan type bridge", f"addr add {lan}.1/24 dev lan", "link set lan up",
+                  *([f"addr add {lan6}1/64 dev lan nodad"] if routed6 else []))
+        router.nft(nat.rules(kind, self.ip4, f"{lan}.2"))
+        for i in range(2, 2 + hosts):
+            ns = self._namespace(f"{kind}-host")
+            router.ip(f"link add p{i} type veth peer name eth0 netns {ns.name}", f"link set p{i} master lan up")
+            ns.ip(f"addr add {lan}.{i}/24 dev eth0",
+                  *([f"addr add {lan6}{i}/64 dev eth0 nodad"] if routed6 else []), "link set eth0 up",
+                  f"route add default via {lan}.1", *([f"route add ::/0 via {lan6}1"] if routed6 else []))
+            self.hosts.append(Host(ns, f"{lan}.{i}", f"{lan6}{i}" if routed6 else ""))
+
+
+class CarrierSite:
+    """A carrier's NAT: homes attach to it as they do to the Internet, with addresses from 100.64/10. No hairpin."""
+
+    def __init__(self, make, uplink):
+        number, self.ip4, _ = uplink.addresses()
+        self._net = f"100.64.{number % 250}"
+        self._homes = 0
+        ns = make("carrier")
+        self.namespaces = [ns]
+        self.routers = [ns]
+        ns.sysctl("net.ipv4.ip_forward=1")
+        uplink.attach(ns, [self.ip4])
+        ns.ip("link add lan type bridge", f"addr add {self._net}.1/24 dev lan", "link set lan up")
+        ns.nft(nat.rules("home", self.ip4, f"{self._net}.2") + nat.APART)
+
+    def addresses(self):
+        self._homes += 1
+        return self._homes, f"{self._net}.{self._homes + 1}", ""
+
+    def attach(self, namespace, ip4):
+        port = f"p{ip4[0].rsplit('.', 1)[1]}"
+        self.routers[0].ip(f"link add {port} type veth peer name wan netns {namespace.name}",
+                           f"link set {port} master lan up")
+        namespace.ip(f"addr add {ip4[0]}/24 dev wan", "link set wan up", f"route add default via {self._net}.1")
+
+    def close(self):
+        for namespace in self.namespaces:
+            namespace.close()
