@@ -1,0 +1,31 @@
+#include "controller/policy/policy.h"
+
+static IpopPolicyDecision when(IpopPolicyVerb verb, int64_t at, int64_t now) {
+    return (IpopPolicyDecision){.verb = now >= at ? verb : IPOP_POLICY_WAIT, .at = at};
+}
+
+static int64_t start_time(const IpopPolicyFacts *facts) {
+    int64_t at = facts->retry_at > facts->since ? facts->retry_at : facts->since;
+    return facts->lower || facts->first ? at : at + IPOP_POLICY_GRACE;
+}
+
+IpopPolicyDecision ipop_policy_decide(const IpopPolicyFacts *facts, int64_t now) {
+    if (!facts->tincan || facts->link == IPOP_POLICY_LINK_ONLINE)
+        return (IpopPolicyDecision){.verb = IPOP_POLICY_NOTHING};
+    if (facts->link == IPOP_POLICY_LINK_TRYING)
+        return when(IPOP_POLICY_GIVE_UP, facts->since + IPOP_POLICY_PATIENCE, now);
+    if (!facts->available)
+        return when(IPOP_POLICY_FORGET, facts->since + 2 * facts->wait_time, now);
+    if (facts->login && !facts->refused)
+        return when(IPOP_POLICY_START, start_time(facts), now);
+    return (IpopPolicyDecision){.verb = IPOP_POLICY_NOTHING};
+}
+
+int64_t ipop_policy_backoff(unsigned failures, uint32_t random) {
+    int64_t delay = IPOP_POLICY_BACKOFF_MIN;
+    while (failures-- > 1 && delay < IPOP_POLICY_BACKOFF_MAX)
+        delay *= 2;
+    if (delay > IPOP_POLICY_BACKOFF_MAX)
+        delay = IPOP_POLICY_BACKOFF_MAX;
+    return delay - (int64_t)(random % (uint32_t)(delay / 4));
+}
