@@ -1,0 +1,555 @@
+#include "tincan/link/ice.h"
+
+#include "tincan/base/error.h"
+
+#include <nice/agent.h>
+#include <string.h>
+
+#define COMPONENT 1
+#define LOCAL_MAX 16             /* addresses offered: a socket and a round of checks each */
+#define PACING_MS 5              /* libnice's own 20 doubles the time to connect */
+#define BATCH_US 50000           /* between two messages with candidates */
+#define RELAY_DELAY_US 20000     /* how long the STUN request goes ahead of the TURN ones */
+#define END_LIMIT_US 5000000     /* candidates that come later than this are not waited for */
+#define DATA_FIRST_BYTE 0x80     /* ours; below are STUN and ChannelData (RFC 7983) */
+#define SEND_CHUNK 64
+#define EVENTS_MAX 256           /* waiting for the main loop; only a broken libnice makes so many */
+
+typedef struct {
+    enum { EVENT_CANDIDATE, EVENT_GATHERED, EVENT_STATE, EVENT_PAIR } type;
+    union {
+        IpopCandidate candidate;
+        IpopTransportState state;
+        IpopPathInfo pair;
+    };
+} Event;
+
+/* How many candidates of each type, and of which families: what makes the sentence about a failure true. */
+typedef struct {
+    unsigned of_type[IPOP_CANDIDATE_RELAY + 1];
+    unsigned n;
+    bool v4, v6;
+} Count;
+
+/* libnice calls back from whichever thread leaves its lock, the data thread too. So its callbacks only put an event into
+ * the queue, and everything else happens in dispatch(), on the main thread, with no call into libnice on the stack.
+ *
+ * References (main thread): one of the owner, given up when closing is over, and one of each path. */
+typedef struct {
+    IpopTransport base;
+    unsigned refs;
+    IpopTransportEvents events;
+    void *user;
+    NiceAgent *agent;
+    guint stream;
+    atomic_bool closed;
+
+    GMutex lock;
+    GQueue queue; /* of Event, under the lock */
+    GSource *source;
+
+    const IpopServers *servers;
+    IpopTransportState state;
+    bool was_connected;
+    char *ufrag, *pwd; /* own */
+    IpopCandidate batch[IPOP_CANDIDATES_MAX];
+    unsigned n_batch;
+    int64_t batch_at, relays_at, end_at; /* monotonic; INT64_MAX: not planned */
+    bool relays_asked, gathered, ended;
+    Count local, remote;
+
+    bool has_remote, remote_end;
+    IpopCandidate remote_candidates[IPOP_CANDIDATES_MAX];
+    unsigned n_remote, n_applied;
+} Ice;
+
+typedef struct {
+    IpopPath base;
+    Ice *ice;
+} IcePath;
+
+typedef struct {
+    GSource base;
+    Ice *ice;
+} IceSource;
+
+static void ice_unref(Ice *ice) {
+    if (--ice->refs > 0)
+        return;
+    g_object_unref(ice->agent);
+    g_queue_clear_full(&ice->queue, g_free);
+    g_mutex_clear(&ice->lock);
+    g_free(ice->ufrag);
+    g_free(ice->pwd);
+    g_free(ice);
+}
+
+static void count(Count *counts, const IpopCandidate *c) {
+    counts->of_type[c->type]++;
+    counts->n++;
+    *(strchr(c->ip, ':') ? &counts->v6 : &counts->v4) = true;
+}
+
+/* --- from libnice, on any thread --- */
+
+static void post(Ice *ice, const Event *event) {
+    g_mutex_lock(&ice->lock);
+    if (!atomic_load(&ice->closed) && ice->queue.length < EVENTS_MAX) {
+        g_queue_push_tail(&ice->queue, g_memdup2(event, sizeof *event));
+        g_source_set_ready_time(ice->source, 0);
+    }
+    g_mutex_unlock(&ice->lock);
+}
+
+static IpopCandidateType from_nice_type(NiceCandidateType type) {
+    switch (type) {
+    case NICE_CANDIDATE_TYPE_HOST:
+        return IPOP_CANDIDATE_HOST;
+    case NICE_CANDIDATE_TYPE_SERVER_REFLEXIVE:
+        return IPOP_CANDIDATE_SRFLX;
+    case NICE_CANDIDATE_TYPE_PEER_REFLEXIVE:
+        return IPOP_CANDIDATE_PRFLX;
+    case NICE_CANDIDATE_TYPE_RELAYED:
+        return IPOP_CANDIDATE_RELAY;
+    }
+    g_assert_not_reached();
+}
+
+static void on_candidate(NiceAgent *agent, NiceCandidate *candidate, gpointer data) {
+    char ip[NICE_ADDRESS_STRING_LEN], base[NICE_ADDRESS_STRING_LEN] = "";
+    Event event = {EVENT_CANDIDATE};
+    IpopCandidateType type = from_nice_type(candidate->type);
+
+    if (candidate->transport != NICE_CANDIDATE_TRANSPORT_UDP || type == IPOP_CANDIDATE_PRFLX)
+        return;
+    nice_address_to_string(&candidate->addr, ip);
+    if (type == IPOP_CANDIDATE_SRFLX)
+        nice_address_to_string(&candidate->base_addr, base);
+    /* A server may have said anything: what we would refuse from a peer is not offered to one either. */
+    if (ipop_candidate_make(&event.candidate, ipop_candidate_type_name(type), candidate->foundation,
+                            candidate->priority, ip, nice_address_get_port(&candidate->addr), base,
+                            nice_address_get_port(&candidate->base_addr)))
+        post(data, &event);
+}
+
+static void on_gathered(NiceAgent *agent, guint stream, gpointer data) {
+    post(data, &(Event){EVENT_GATHERED});
+}
+
+static void on_state(NiceAgent *agent, guint stream, guint component, guint state, gpointer data) {
+    Event event = {EVENT_STATE};
+    switch (state) {
+    case NICE_COMPONENT_STATE_CONNECTING:
+        event.state = IPOP_TRANSPORT_CHECKING;
+        break;
+    case NICE_COMPONENT_STATE_CONNECTED:
+    case NICE_COMPONENT_STATE_READY:
+        event.state = IPOP_TRANSPORT_CONNECTED;
+        break;
+    case NICE_COMPONENT_STATE_FAILED:
+        event.state = IPOP_TRANSPORT_FAILED;
+        break;
+    default:
+        return;
+    }
+    post(data, &event);
+}
+
+static void format_address(const NiceAddress *address, char *ret_text, size_t size) {
+    char ip[NICE_ADDRESS_STRING_LEN];
+    nice_address_to_string(address, ip);
+    g_snprintf(ret_text, size, strchr(ip, ':') ? "[%s]:%u" : "%s:%u", ip, nice_address_get_port(address));
+}
+
+static void on_pair(NiceAgent *agent, guint stream, guint component, NiceCandidate *local, NiceCandidate *remote,
+                    gpointer data) {
+    Event event = {EVENT_PAIR};
+    IpopPathInfo *pair = &event.pair;
+    pair->local_type = from_nice_type(local->type);
+    pair->remote_type = from_nice_type(remote->type);
+    pair->relayed = pair->local_type == IPOP_CANDIDATE_RELAY || pair->remote_type == IPOP_CANDIDATE_RELAY;
+    format_address(&local->addr, pair->local_addr, sizeof pair->local_addr);
+    format_address(&remote->addr, pair->remote_addr, sizeof pair->remote_addr);
+    post(data, &event);
+}
+
+/* By libnice's source of the main loop, its lock released. */
+static void on_datagram(NiceAgent *agent, guint stream, guint component, guint n, gchar *datagram, gpointer data) {
+    Ice *ice = data;
+    if (!atomic_load(&ice->closed) && n > 0 && (uint8_t)datagram[0] >= DATA_FIRST_BYTE)
+        ice->events.receive(ice->user, (uint8_t *)datagram, n);
+}
+
+/* --- the path --- */
+
+/* A datagram that can't be sent (too long, no route) is left out and the next one tried; a full socket ends it. */
+static unsigned send_chunk(Ice *ice, const NiceOutputMessage *messages, unsigned n, bool *ret_full) {
+    unsigned sent = 0;
+    for (unsigned done = 0; done < n;) {
+        g_autoptr(GError) error = NULL;
+        int taken = nice_agent_send_messages_nonblocking(ice->agent, ice->stream, COMPONENT, messages + done, n - done,
+                                                         NULL, &error);
+        if (taken > 0) {
+            done += (unsigned)taken;
+            sent += (unsigned)taken;
+        } else if (error && !g_error_matches(error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK)) {
+            done++;
+        } else {
+            *ret_full = true;
+            break;
+        }
+    }
+    return sent;
+}
+
+static unsigned path_send(IpopPath *path, const struct iovec *datagrams, unsigned n) {
+    Ice *ice = ((IcePath *)path)->ice;
+    GOutputVector vectors[SEND_CHUNK];
+    NiceOutputMessage messages[SEND_CHUNK];
+    unsigned sent = 0;
+    bool full = false;
+
+    for (unsigned start = 0; start < n && !full && !atomic_load(&ice->closed); start += SEND_CHUNK) {
+        unsigned chunk = MIN(n - start, SEND_CHUNK);
+        for (unsigned i = 0; i < chunk; i++) {
+            vectors[i] = (GOutputVector){datagrams[start + i].iov_base, datagrams[start + i].iov_len};
+            messages[i] = (NiceOutputMessage){&vectors[i], 1};
+        }
+        sent += send_chunk(ice, messages, chunk, &full);
+    }
+    return sent;
+}
+
+static void path_release(IpopPath *path) {
+    ice_unref(((IcePath *)path)->ice);
+    g_free(path);
+}
+
+static IpopPath *path_new(Ice *ice) {
+    IcePath *path = g_new0(IcePath, 1);
+    path->base.refs = 1;
+    path->base.send = path_send;
+    path->base.release = path_release;
+    path->ice = ice;
+    ice->refs++;
+    return &path->base;
+}
+
+/* --- on the main thread --- */
+
+static void flush(Ice *ice, bool end) {
+    unsigned n = ice->n_batch;
+    ice->n_batch = 0;
+    ice->batch_at = INT64_MAX;
+    ice->ended = end;
+    ice->events.candidates(ice->user, ice->ufrag, ice->pwd, ice->batch, n, end);
+}
+
+static void handle_candidate(Ice *ice, const IpopCandidate *c) {
+    if (ice->ended || ice->local.n == IPOP_CANDIDATES_MAX)
+        return;
+    /* The host candidates are there at once, all together; the later ones come one by one. */
+    if (ice->batch_at == INT64_MAX)
+        ice->batch_at = g_get_monotonic_time() + (ice->local.n > 0 ? BATCH_US : 0);
+    count(&ice->local, c);
+    ice->batch[ice->n_batch++] = *c;
+}
+
+static char *describe(const Count *counts) {
+    return g_strdup_printf("%u host, %u srflx, %u relay", counts->of_type[IPOP_CANDIDATE_HOST],
+                           counts->of_type[IPOP_CANDIDATE_SRFLX], counts->of_type[IPOP_CANDIDATE_RELAY]);
+}
+
+static char *explain_failure(const Ice *ice) {
+    if (ice->was_connected)
+        return g_strdup("the peer stopped answering the checks of a path that had worked");
+    if (ice->remote.n == 0)
+        return g_strdup("no candidates came from the peer");
+    if (ice->local.n == 0)
+        return g_strdup("no local address to reach the peer from");
+    if (!(ice->local.v4 && ice->remote.v4) && !(ice->local.v6 && ice->remote.v6))
+        return g_strdup_printf("this host has %s addresses only and the peer %s ones only", ice->local.v4 ? "IPv4" : "IPv6",
+                               ice->remote.v4 ? "IPv4" : "IPv6");
+    g_autofree char *local = describe(&ice->local), *remote = describe(&ice->remote);
+    bool relay = ice->local.of_type[IPOP_CANDIDATE_RELAY] || ice->remote.of_type[IPOP_CANDIDATE_RELAY];
+    return g_strdup_printf("no answer from the peer to any check, from %s candidates to %s ones%s", local, remote,
+                           relay ? "" : "; a TURN server would help");
+}
+
+static void handle_state(Ice *ice, IpopTransportState state) {
+    if (state == ice->state)
+        return;
+    ice->state = state;
+    g_autofree char *why = state == IPOP_TRANSPORT_FAILED ? explain_failure(ice) : NULL;
+    if (state == IPOP_TRANSPORT_CONNECTED)
+        ice->was_connected = true;
+    ice->events.state(ice->user, state, why);
+}
+
+static void handle_pair(Ice *ice, const IpopPathInfo *pair) {
+    IpopPath *path = path_new(ice);
+    ice->events.path(ice->user, path, pair);
+    ipop_path_unref(path);
+}
+
+static void handle(Ice *ice, const Event *event) {
+    switch (event->type) {
+    case EVENT_CANDIDATE:
+        handle_candidate(ice, &event->candidate);
+        break;
+    case EVENT_GATHERED:
+        ice->gathered = true;
+        break;
+    case EVENT_STATE:
+        handle_state(ice, event->state);
+        break;
+    case EVENT_PAIR:
+        handle_pair(ice, &event->pair);
+        break;
+    }
+}
+
+/* A TURN/UDP server that is dead or refuses us makes libnice throw away the answer to its STUN query on the same socket,
+ * unless that query stands first in its list: hence only now. Says how many were asked. UDP first, since of two at one
+ * address libnice keeps only the first candidate. */
+static unsigned ask_relays(Ice *ice) {
+    static const IpopTurnTransport order[] = {IPOP_TURN_UDP, IPOP_TURN_TCP};
+    unsigned n = 0;
+    for (unsigned o = 0; o < G_N_ELEMENTS(order); o++) {
+        char ip[46];
+        uint16_t port;
+        const char *user, *pass;
+        IpopTurnTransport transport;
+        for (unsigned i = 0; ipop_servers_turn(ice->servers, i, ip, &port, &user, &pass, &transport); i++)
+            if (transport == order[o] && n < IPOP_SERVERS_MAX &&
+                nice_agent_set_relay_info(ice->agent, ice->stream, COMPONENT, ip, port, user, pass,
+                                          transport == IPOP_TURN_UDP ? NICE_RELAY_TYPE_TURN_UDP
+                                                                     : NICE_RELAY_TYPE_TURN_TCP))
+                n++;
+    }
+    return n;
+}
+
+static void run_timers(Ice *ice, int64_t now) {
+    if (now >= ice->relays_at) {
+        ice->relays_at = INT64_MAX;
+        ice->relays_asked = true;
+        /* libnice says a second time that it is done when it was asked for relays. */
+        if (ask_relays(ice) > 0)
+            ice->gathered = false;
+    }
+    if (!ice->ended && ((ice->gathered && ice->relays_asked) || now >= ice->end_at))
+        flush(ice, true);
+    else if (now >= ice->batch_at)
+        flush(ice, false);
+}
+
+static void on_closed(GObject *agent, GAsyncResult *result, gpointer data) {
+    Ice *ice = data;
+    nice_agent_remove_stream(ice->agent, ice->stream);
+    ice_unref(ice);
+}
+
+/* Relays are given back to their servers first: else a server holds them for ten minutes, and answers 437 to the next one
+ * who comes from the same port. */
+static void tear_down(Ice *ice) {
+    g_source_destroy(ice->source);
+    g_source_unref(ice->source);
+    nice_agent_attach_recv(ice->agent, ice->stream, COMPONENT, NULL, NULL, NULL);
+    nice_agent_close_async(ice->agent, on_closed, ice);
+}
+
+static Event *pop(Ice *ice) {
+    g_mutex_lock(&ice->lock);
+    Event *event = g_queue_pop_head(&ice->queue);
+    g_mutex_unlock(&ice->lock);
+    return event;
+}
+
+static void plan_next(Ice *ice) {
+    int64_t next = MIN(ice->batch_at, ice->relays_at);
+    if (!ice->ended)
+        next = MIN(next, ice->end_at);
+    g_mutex_lock(&ice->lock);
+    if (ice->closed || ice->queue.length > 0)
+        next = 0;
+    g_source_set_ready_time(ice->source, next == INT64_MAX ? -1 : next);
+    g_mutex_unlock(&ice->lock);
+}
+
+/* Any event may make the owner close us, from inside. */
+static gboolean dispatch(GSource *source, GSourceFunc callback, gpointer data) {
+    Ice *ice = ((IceSource *)source)->ice;
+    Event *event;
+
+    while (!ice->closed && (event = pop(ice))) {
+        handle(ice, event);
+        g_free(event);
+    }
+    if (!ice->closed)
+        run_timers(ice, g_get_monotonic_time());
+    if (ice->closed)
+        tear_down(ice);
+    else
+        plan_next(ice);
+    return G_SOURCE_CONTINUE;
+}
+
+static GSource *source_new(Ice *ice) {
+    static GSourceFuncs functions = {.dispatch = dispatch};
+    GSource *source = g_source_new(&functions, sizeof(IceSource));
+    ((IceSource *)source)->ice = ice;
+    g_source_set_static_name(source, "ice");
+    g_source_attach(source, NULL);
+    return source;
+}
+
+/* --- from the owner --- */
+
+static NiceCandidate *to_nice(const Ice *ice, const IpopCandidate *c) {
+    static const NiceCandidateType types[] = {
+        [IPOP_CANDIDATE_HOST] = NICE_CANDIDATE_TYPE_HOST,
+        [IPOP_CANDIDATE_SRFLX] = NICE_CANDIDATE_TYPE_SERVER_REFLEXIVE,
+        [IPOP_CANDIDATE_PRFLX] = NICE_CANDIDATE_TYPE_PEER_REFLEXIVE,
+        [IPOP_CANDIDATE_RELAY] = NICE_CANDIDATE_TYPE_RELAYED,
+    };
+    NiceCandidate *candidate = nice_candidate_new(types[c->type]);
+    candidate->transport = NICE_CANDIDATE_TRANSPORT_UDP;
+    candidate->stream_id = ice->stream;
+    candidate->component_id = COMPONENT;
+    candidate->priority = c->priority;
+    g_strlcpy(candidate->foundation, c->foundation, sizeof candidate->foundation);
+    nice_address_set_from_string(&candidate->addr, c->ip);
+    nice_address_set_port(&candidate->addr, c->port);
+    if (nice_address_set_from_string(&candidate->base_addr, c->rel_ip))
+        nice_address_set_port(&candidate->base_addr, c->rel_port);
+    return candidate;
+}
+
+/* Gives libnice what has come so far; it needs the credentials first. */
+static void apply_remote(Ice *ice) {
+    if (!ice->has_remote)
+        return;
+    GSList *list = NULL;
+    for (; ice->n_applied < ice->n_remote; ice->n_applied++)
+        list = g_slist_prepend(list, to_nice(ice, &ice->remote_candidates[ice->n_applied]));
+    list = g_slist_reverse(list);
+    if (list)
+        nice_agent_set_remote_candidates(ice->agent, ice->stream, COMPONENT, list);
+    g_slist_free_full(list, (GDestroyNotify)nice_candidate_free);
+    if (ice->remote_end)
+        nice_agent_peer_candidate_gathering_done(ice->agent, ice->stream);
+}
+
+/* A generation has one pair of credentials: others than the first belong to another one and are ignored. */
+static void set_remote(IpopTransport *transport, const char *ufrag, const char *pwd) {
+    Ice *ice = (Ice *)transport;
+    if (ice->closed || ice->has_remote || !ipop_ice_credentials_valid(ufrag, pwd))
+        return;
+    ice->has_remote = nice_agent_set_remote_credentials(ice->agent, ice->stream, ufrag, pwd);
+    apply_remote(ice);
+}
+
+static bool is_known(const Ice *ice, const IpopCandidate *c) {
+    for (unsigned i = 0; i < ice->n_remote; i++) {
+        const IpopCandidate *r = &ice->remote_candidates[i];
+        if (r->type == c->type && r->port == c->port && strcmp(r->ip, c->ip) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void add_candidates(IpopTransport *transport, const IpopCandidate *candidates, unsigned n, bool end) {
+    Ice *ice = (Ice *)transport;
+    if (ice->closed)
+        return;
+    for (unsigned i = 0; i < n && ice->n_remote < IPOP_CANDIDATES_MAX; i++)
+        if (!is_known(ice, &candidates[i])) {
+            ice->remote_candidates[ice->n_remote++] = candidates[i];
+            count(&ice->remote, &candidates[i]);
+        }
+    ice->remote_end |= end;
+    apply_remote(ice);
+}
+
+static void close_transport(IpopTransport *transport) {
+    Ice *ice = (Ice *)transport;
+    g_mutex_lock(&ice->lock);
+    atomic_store(&ice->closed, true);
+    g_source_set_ready_time(ice->source, 0);
+    g_mutex_unlock(&ice->lock);
+}
+
+static const IpopTransportOps ops = {set_remote, add_candidates, close_transport};
+
+/* Only what a peer would take from us. So no fe80 ones: libnice would prefer them on a LAN, and they need a scope that
+ * nobody else knows. */
+static unsigned add_addresses(Ice *ice, char **addresses) {
+    unsigned n = 0;
+    for (char **a = addresses; *a && n < LOCAL_MAX; a++) {
+        IpopCandidate c;
+        NiceAddress address;
+        nice_address_init(&address);
+        if (ipop_candidate_make(&c, "host", "1", 1, *a, 1, NULL, 0) && nice_address_set_from_string(&address, c.ip) &&
+            nice_agent_add_local_address(ice->agent, &address))
+            n++;
+    }
+    return n;
+}
+
+static NiceAgent *agent_new(Ice *ice, bool controlling) {
+    /* Aggressive nomination: with the regular one a relayed pair would never move to a direct one found later. */
+    NiceAgent *agent = nice_agent_new_full(NULL, NICE_COMPATIBILITY_RFC5245,
+                                           NICE_AGENT_OPTION_ICE_TRICKLE | NICE_AGENT_OPTION_CONSENT_FRESHNESS);
+    g_object_set(agent, "controlling-mode", (gboolean)controlling, "stun-pacing-timer", PACING_MS,
+                 "keepalive-conncheck", TRUE, "ice-tcp", FALSE, "upnp", FALSE, NULL);
+    g_signal_connect(agent, "new-candidate-full", G_CALLBACK(on_candidate), ice);
+    g_signal_connect(agent, "candidate-gathering-done", G_CALLBACK(on_gathered), ice);
+    g_signal_connect(agent, "component-state-changed", G_CALLBACK(on_state), ice);
+    g_signal_connect(agent, "new-selected-pair-full", G_CALLBACK(on_pair), ice);
+    return agent;
+}
+
+/* With no STUN server the relays need not wait for anything. */
+static void set_stun(Ice *ice) {
+    char ip[46];
+    uint16_t port;
+    ice->relays_at = g_get_monotonic_time();
+    if (!ipop_servers_stun(ice->servers, ip, &port))
+        return;
+    g_object_set(ice->agent, "stun-server", ip, "stun-server-port", (guint)port, NULL);
+    ice->relays_at += RELAY_DELAY_US;
+}
+
+static bool start(Ice *ice, const IpopIceConfig *config) {
+    ice->stream = nice_agent_add_stream(ice->agent, 1);
+    set_stun(ice);
+    return add_addresses(ice, config->addresses) > 0 &&
+           nice_agent_get_local_credentials(ice->agent, ice->stream, &ice->ufrag, &ice->pwd) &&
+           nice_agent_attach_recv(ice->agent, ice->stream, COMPONENT, NULL, on_datagram, ice) &&
+           nice_agent_gather_candidates(ice->agent, ice->stream);
+}
+
+IpopTransport *ipop_ice_new(const IpopIceConfig *config, const IpopTransportEvents *events, void *user, GError **error) {
+    Ice *ice = g_new0(Ice, 1);
+    ice->base.ops = &ops;
+    ice->refs = 1;
+    ice->events = *events;
+    ice->user = user;
+    ice->servers = config->servers;
+    ice->state = IPOP_TRANSPORT_GATHERING;
+    ice->batch_at = INT64_MAX;
+    ice->end_at = g_get_monotonic_time() + END_LIMIT_US;
+    g_mutex_init(&ice->lock);
+    ice->agent = agent_new(ice, config->controlling);
+    ice->source = source_new(ice);
+
+    if (!start(ice, config)) {
+        g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM,
+                    "no address of this host can be offered to a peer: connect it to a network, or shorten network_ignore_list");
+        close_transport(&ice->base);
+        return NULL;
+    }
+    plan_next(ice);
+    return &ice->base;
+}
