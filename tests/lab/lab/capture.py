@@ -38,7 +38,8 @@ class Capture:
             udp = packet[(packet[0] & 15) * 4:]
             source, destination = (".".join(map(str, packet[i:i + 4])) for i in (12, 16))
             if to in (None, destination):
-                found.append((source, *struct.unpack_from(">H", udp), destination, *struct.unpack_from(">H", udp, 2), udp[8:]))
+                port, to_port = struct.unpack_from(">HH", udp)
+                found.append((source, port, destination, to_port, udp[8:]))
         return found
 
     def close(self):

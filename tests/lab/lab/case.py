@@ -52,6 +52,11 @@ class LabTest(unittest.TestCase):
         self.addCleanup(node.close)
         return node
 
+    def two(self, first="home", second="home", **keys):
+        """Nodes alice and bob at two new sites of these kinds."""
+        return (self.node(self.site(first).host, "alice", "172.31.0.1", **keys),
+                self.node(self.site(second).host, "bob", "172.31.0.2", **keys))
+
     def ping(self, source, address):
         """A ping that runs on."""
         ping = Ping(self.world, source.ns, address)
@@ -79,7 +84,7 @@ class LabTest(unittest.TestCase):
             self.assertIn(best["rem_type"], remote, shown)
 
     def connect(self, a, b, path=None):
-        """Proves that there is no way yet, starts both, waits for the link and pings both ways. The two views, with stats."""
+        """Proves that there is no way yet, starts both, waits for the link, pings both ways. The two views, with stats."""
         self.assert_no_ping(a, b.ip4)
         a.start()
         b.start()

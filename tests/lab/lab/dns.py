@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """The lab's name server: A, AAAA and SRV from a table; whatever is not in it does not exist.
 
-As a program: dns.py TABLE.json ADDRESS...; TABLE is {"name": {"A": [...], "AAAA": [...], "SRV": [[prio, weight, port, target]]}}.
+As a program: dns.py TABLE.json ADDRESS...
+TABLE is {"name": {"A": [...], "AAAA": [...], "SRV": [[priority, weight, port, target]]}}.
 """
 
 import json

@@ -10,7 +10,8 @@ hosts: [ "{domain}" ]
 certfiles: [ "{certificate}", "{key}" ]
 ca_file: "{cafile}"
 listen:
-  - {{ port: 5222, ip: "::", module: ejabberd_c2s, max_stanza_size: 262144, shaper: c2s_shaper, access: c2s, starttls_required: true }}
+  - {{ port: 5222, ip: "::", module: ejabberd_c2s, max_stanza_size: 262144, shaper: c2s_shaper, access: c2s,
+       starttls_required: true }}
   - {{ port: 5223, ip: "::", module: ejabberd_c2s, max_stanza_size: 262144, shaper: c2s_shaper, access: c2s, tls: true }}
   - {{ port: 5280, ip: "127.0.0.1", module: ejabberd_http, request_handlers: {{ /api: mod_http_api }} }}
 disable_sasl_mechanisms: [ "digest-md5", "X-OAUTH2" ]
@@ -38,7 +39,8 @@ modules:
 
 _REGISTER = """
 import sys, urllib.request
-request = urllib.request.Request("http://127.0.0.1:5280/api/register", sys.argv[1].encode(), {"Content-Type": "application/json"})
+request = urllib.request.Request("http://127.0.0.1:5280/api/register", sys.argv[1].encode())
+request.add_header("Content-Type", "application/json")
 urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10).read()
 """
 
@@ -60,7 +62,7 @@ class Ejabberd:
                 "erl", "-noinput", "+P", "250000", "-mnesia", "dir", f'"{directory}/spool"', "-s", "ejabberd"]
         self._accounts = 0
         self.process = host.ns.start("ejabberd", argv, f"{directory}/ejabberd.out")
-        for listener in (r"TCP connections at \[::\]:5222", r"TLS connections at \[::\]:5223", r"TCP connections at 127.0.0.1:5280"):
+        for listener in (r"TCP.* at \[::\]:5222", r"TLS.* at \[::\]:5223", r"TCP.* at 127.0.0.1:5280"):
             self.process.wait_output("Start accepting " + listener, 60)
 
     def stop(self):

@@ -36,11 +36,13 @@ def servers(world, host, turn=("udp",)):
 
 
 class Node:
-    """config: a file below config/, used as it stands. keys: laid over it; by default the lab's STUN and TURN servers are among
-    them. tap, port, contr_port: for several nodes on one host."""
+    """config: a file below config/, used as it stands. keys: laid over it; by default the lab's STUN and TURN servers are
+    among them. tap, port, contr_port: for several nodes on one host."""
 
     def __init__(self, world, host, name, account, ip4=None, config="config.json", tap="ipop", port=5800, contr_port=5801,
                  **keys):
+        if not os.access(TINCAN, os.X_OK) or not os.access(CONTROLLER, os.X_OK):
+            raise AssertionError(f"{BUILD} has no programs; build them: meson setup build && ninja -C build")
         self.world, self.host, self.ns, self.name, self.ip4 = world, host, host.ns, name, ip4
         self.folder = world.folder(name)
         self.state_dir, self.runtime_dir = f"{self.folder}/state", f"{self.folder}/run"
@@ -68,7 +70,8 @@ class Node:
         self.tincan = self.ns.start(f"{self.name}'s tincan", self.tincan_command(), f"{self.folder}/tincan.log")
 
     def start_controller(self):
-        self.controller = self.ns.start(f"{self.name}'s controller", self.controller_command(), f"{self.folder}/controller.log")
+        self.controller = self.ns.start(f"{self.name}'s controller", self.controller_command(),
+                                        f"{self.folder}/controller.log")
 
     def start(self):
         self.start_tincan()

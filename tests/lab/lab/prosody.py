@@ -2,8 +2,6 @@
 
 import os
 
-from .shell import run
-
 _CONFIG = """
 run_as_root = true
 pidfile = "{dir}/prosody.pid"

@@ -81,8 +81,8 @@ class World:
     def _start_names(self):
         with open(f"{self.tmp}/names.json", "w", encoding="utf-8") as f:
             json.dump(self.NAMES, f)
-        names = self.broker.ns.start("dns", ["/usr/bin/python3", dns.__file__, f"{self.tmp}/names.json", self.XMPP, self.XMPP6],
-                                     f"{self.tmp}/dns.log")
+        argv = ["/usr/bin/python3", dns.__file__, f"{self.tmp}/names.json", self.XMPP, self.XMPP6]
+        names = self.broker.ns.start("dns", argv, f"{self.tmp}/dns.log")
         names.wait_output("ready")
 
     @property
