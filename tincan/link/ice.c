@@ -54,7 +54,8 @@ typedef struct {
     char *ufrag, *pwd; /* own */
     IpopCandidate batch[IPOP_CANDIDATES_MAX];
     unsigned n_batch;
-    int64_t batch_at, relays_at, end_at; /* monotonic; INT64_MAX: not planned */
+    int64_t batch_at, relays_at, end_at; /* monotonic; INT64_MAX: not planned; relays_at 0: not yet */
+    int64_t relay_delay;
     bool relays_asked, gathered, ended;
     Count local, remote;
 
@@ -260,6 +261,10 @@ static char *describe(const Count *counts) {
                            counts->of_type[IPOP_CANDIDATE_SRFLX], counts->of_type[IPOP_CANDIDATE_RELAY]);
 }
 
+static bool share_family(const Ice *ice) {
+    return (ice->local.v4 && ice->remote.v4) || (ice->local.v6 && ice->remote.v6);
+}
+
 static char *explain_failure(const Ice *ice) {
     if (ice->was_connected)
         return g_strdup("the peer stopped answering the checks of a path that had worked");
@@ -267,7 +272,7 @@ static char *explain_failure(const Ice *ice) {
         return g_strdup("no candidates came from the peer");
     if (ice->local.n == 0)
         return g_strdup("no local address to reach the peer from");
-    if (!(ice->local.v4 && ice->remote.v4) && !(ice->local.v6 && ice->remote.v6))
+    if (!share_family(ice))
         return g_strdup_printf("this host has %s addresses only and the peer %s ones only", ice->local.v4 ? "IPv4" : "IPv6",
                                ice->remote.v4 ? "IPv4" : "IPv6");
     g_autofree char *local = describe(&ice->local), *remote = describe(&ice->remote);
@@ -331,6 +336,9 @@ static unsigned ask_relays(Ice *ice) {
 }
 
 static void run_timers(Ice *ice, int64_t now) {
+    /* From the first turn on: libnice makes its STUN query in that one, however late it comes. */
+    if (ice->relays_at == 0)
+        ice->relays_at = now + ice->relay_delay;
     if (now >= ice->relays_at) {
         ice->relays_at = INT64_MAX;
         ice->relays_asked = true;
@@ -342,6 +350,12 @@ static void run_timers(Ice *ice, int64_t now) {
         flush(ice, true);
     else if (now >= ice->batch_at)
         flush(ice, false);
+}
+
+/* Without a single pair to check libnice never comes to an end, so we say it. */
+static void check_hopeless(Ice *ice) {
+    if (ice->state == IPOP_TRANSPORT_GATHERING && ice->ended && ice->remote_end && !share_family(ice))
+        handle_state(ice, IPOP_TRANSPORT_FAILED);
 }
 
 static void on_closed(GObject *agent, GAsyncResult *result, gpointer data) {
@@ -388,6 +402,8 @@ static gboolean dispatch(GSource *source, GSourceFunc callback, gpointer data) {
     }
     if (!ice->closed)
         run_timers(ice, g_get_monotonic_time());
+    if (!ice->closed)
+        check_hopeless(ice);
     if (ice->closed)
         tear_down(ice);
     else
@@ -470,6 +486,7 @@ static void add_candidates(IpopTransport *transport, const IpopCandidate *candid
         }
     ice->remote_end |= end;
     apply_remote(ice);
+    g_source_set_ready_time(ice->source, 0);
 }
 
 static void close_transport(IpopTransport *transport) {
@@ -514,11 +531,10 @@ static NiceAgent *agent_new(Ice *ice, bool controlling) {
 static void set_stun(Ice *ice) {
     char ip[46];
     uint16_t port;
-    ice->relays_at = g_get_monotonic_time();
     if (!ipop_servers_stun(ice->servers, ip, &port))
         return;
     g_object_set(ice->agent, "stun-server", ip, "stun-server-port", (guint)port, NULL);
-    ice->relays_at += RELAY_DELAY_US;
+    ice->relay_delay = RELAY_DELAY_US;
 }
 
 static bool start(Ice *ice, const IpopIceConfig *config) {

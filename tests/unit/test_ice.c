@@ -1,0 +1,470 @@
+/* test_ice.c - two transports in one process find each other over a device in a namespace of their own. */
+#include "tincan/link/ice.h"
+
+#include "tests/unit/net.h"
+
+#include <string.h>
+
+#define DATA 0xf1
+
+typedef struct Side Side;
+
+struct Side {
+    IpopTransport *transport;
+    Side *peer;
+    IpopServers *servers;
+    IpopPath *path;
+    IpopPathInfo info;
+    char *ufrag, *pwd;
+    IpopCandidate seen[IPOP_CANDIDATES_MAX];
+    unsigned batches, n_seen, received, paths;
+    unsigned count[4];
+    bool mute;     /* its candidates don't reach the peer */
+    bool ended;
+    bool calling;  /* inside a call into the transport: no event may come */
+    bool close_in_candidates, close_in_state, close_in_path, close_in_receive;
+    IpopTransportState state;
+    char *why;
+};
+
+static void side_close(Side *side) {
+    if (!side->transport)
+        return;
+    side->transport->ops->close(side->transport);
+    side->transport = NULL;
+}
+
+static void side_set_remote(Side *side, const char *ufrag, const char *pwd) {
+    side->calling = true;
+    side->transport->ops->set_remote(side->transport, ufrag, pwd);
+    side->calling = false;
+}
+
+static void side_add(Side *side, const IpopCandidate *candidates, unsigned n, bool end) {
+    side->calling = true;
+    side->transport->ops->add_candidates(side->transport, candidates, n, end);
+    side->calling = false;
+}
+
+static void on_candidates(void *user, const char *ufrag, const char *pwd, const IpopCandidate *candidates, unsigned n,
+                          bool end) {
+    Side *side = user;
+    g_assert_true(side->transport && !side->calling);
+    g_assert_true(ipop_ice_credentials_valid(ufrag, pwd));
+    g_assert_true(!side->ufrag || (strcmp(side->ufrag, ufrag) == 0 && strcmp(side->pwd, pwd) == 0));
+    g_assert_false(side->ended);
+    g_assert_true(n > 0 || end);
+    if (!side->ufrag) {
+        side->ufrag = g_strdup(ufrag);
+        side->pwd = g_strdup(pwd);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        side->seen[side->n_seen++] = candidates[i];
+        side->count[candidates[i].type]++;
+    }
+    side->batches++;
+    side->ended = end;
+    if (side->peer && side->peer->transport && !side->mute) {
+        side_set_remote(side->peer, ufrag, pwd);
+        side_add(side->peer, candidates, n, end);
+    }
+    if (side->close_in_candidates)
+        side_close(side);
+}
+
+static void on_state(void *user, IpopTransportState state, const char *why) {
+    Side *side = user;
+    g_assert_true(side->transport && !side->calling);
+    g_assert_cmpint(state, !=, side->state);
+    g_assert_true((why != NULL) == (state == IPOP_TRANSPORT_FAILED));
+    side->state = state;
+    g_free(side->why);
+    side->why = g_strdup(why);
+    if (side->close_in_state)
+        side_close(side);
+}
+
+static void on_path(void *user, IpopPath *path, const IpopPathInfo *info) {
+    Side *side = user;
+    g_assert_true(side->transport && !side->calling);
+    ipop_path_unref(side->path);
+    side->path = ipop_path_ref(path);
+    side->info = *info;
+    side->paths++;
+    if (side->close_in_path)
+        side_close(side);
+}
+
+static void on_receive(void *user, uint8_t *datagram, size_t n) {
+    Side *side = user;
+    g_assert_true(side->transport && !side->calling);
+    g_assert_cmpuint(n, >, 0);
+    g_assert_cmpuint(datagram[0], ==, DATA);
+    memset(datagram, 0, n);
+    side->received++;
+    if (side->close_in_receive)
+        side_close(side);
+}
+
+static const IpopTransportEvents events = {on_candidates, on_state, on_path, on_receive};
+
+static void side_open(Side *side, IpopServers *servers, bool controlling, const char *address, const char *second) {
+    const char *addresses[] = {address, second, NULL};
+    const IpopIceConfig config = {controlling, (char **)addresses, servers};
+    g_autoptr(GError) error = NULL;
+    *side = (Side){.servers = servers};
+    side->calling = true;
+    side->transport = ipop_ice_new(&config, &events, side, &error);
+    side->calling = false;
+    g_assert_no_error(error);
+    g_assert_nonnull(side->transport);
+}
+
+static void side_clear(Side *side) {
+    side_close(side);
+    ipop_path_unref(side->path);
+    g_free(side->ufrag);
+    g_free(side->pwd);
+    g_free(side->why);
+}
+
+static void pair_open(Side *a, Side *b, IpopServers *servers) {
+    side_open(a, servers, true, "10.99.0.1", NULL);
+    side_open(b, servers, false, "10.99.0.2", NULL);
+    a->peer = b;
+    b->peer = a;
+}
+
+static bool pair_connected(const Side *a, const Side *b) {
+    return a->path && b->path && a->state == IPOP_TRANSPORT_CONNECTED && b->state == IPOP_TRANSPORT_CONNECTED;
+}
+
+static unsigned send_one(IpopPath *path, uint8_t first, size_t n) {
+    g_autofree uint8_t *datagram = g_malloc0(n);
+    datagram[0] = first;
+    const struct iovec iov = {datagram, n};
+    return path->send(path, &iov, 1);
+}
+
+static unsigned fds_at_rest;
+
+/* What is closing needs some turns of the main loop. */
+static void wait_until_gone(void) {
+    NET_WAIT(net_count_fds() <= fds_at_rest);
+    g_assert_cmpuint(net_count_fds(), ==, fds_at_rest);
+}
+
+static void test_connect(void) {
+    IpopServers *servers = ipop_servers_new();
+    Side a, b;
+    pair_open(&a, &b, servers);
+    g_assert_cmpuint(a.batches, ==, 0);
+    NET_WAIT(pair_connected(&a, &b));
+    NET_WAIT(a.ended && b.ended);
+    g_assert_cmpuint(a.n_seen, ==, 1);
+    g_assert_cmpstr(a.seen[0].ip, ==, "10.99.0.1");
+    g_assert_cmpint(a.seen[0].type, ==, IPOP_CANDIDATE_HOST);
+    g_assert_cmpint(a.info.local_type, ==, IPOP_CANDIDATE_HOST);
+    g_assert_false(a.info.relayed);
+    g_autofree char *local = g_strdup_printf("10.99.0.1:%u", a.seen[0].port);
+    g_assert_cmpstr(a.info.local_addr, ==, local);
+    g_assert_cmpstr(b.info.remote_addr, ==, local);
+    side_clear(&a);
+    side_clear(&b);
+    wait_until_gone();
+    ipop_servers_free(servers);
+}
+
+static void test_ipv6(void) {
+    IpopServers *servers = ipop_servers_new();
+    Side a, b;
+    side_open(&a, servers, true, "2001:db8:99::1", NULL);
+    side_open(&b, servers, false, "2001:db8:99::2", NULL);
+    a.peer = &b;
+    b.peer = &a;
+    NET_WAIT(pair_connected(&a, &b));
+    g_assert_true(g_str_has_prefix(a.info.local_addr, "[2001:db8:99::1]:"));
+    g_assert_cmpint(send_one(a.path, DATA, 1300), ==, 1);
+    NET_WAIT(b.received == 1);
+    side_clear(&a);
+    side_clear(&b);
+    wait_until_gone();
+    ipop_servers_free(servers);
+}
+
+typedef struct {
+    IpopPath *path;
+    unsigned taken;
+    atomic_bool done;
+} Sender;
+
+#define DATAGRAMS 150 /* more than one chunk, fewer than fill the socket's buffer */
+
+static gpointer send_many(gpointer data) {
+    Sender *sender = data;
+    uint8_t bytes[DATAGRAMS][100];
+    struct iovec iov[DATAGRAMS];
+    memset(bytes, DATA, sizeof bytes);
+    for (unsigned i = 0; i < DATAGRAMS; i++)
+        iov[i] = (struct iovec){bytes[i], sizeof bytes[i]};
+    sender->taken = sender->path->send(sender->path, iov, DATAGRAMS);
+    ipop_path_unref(sender->path);
+    atomic_store(&sender->done, true);
+    g_main_context_wakeup(NULL);
+    return NULL;
+}
+
+/* Both ways at once, each from a thread of its own, as the data thread does. */
+static void test_threads(void) {
+    IpopServers *servers = ipop_servers_new();
+    Side a, b;
+    pair_open(&a, &b, servers);
+    NET_WAIT(pair_connected(&a, &b));
+    Sender sender[2] = {{ipop_path_ref(a.path)}, {ipop_path_ref(b.path)}};
+    GThread *thread[2];
+    for (unsigned i = 0; i < 2; i++)
+        thread[i] = g_thread_new("sender", send_many, &sender[i]);
+    NET_WAIT(sender[0].done && sender[1].done);
+    for (unsigned i = 0; i < 2; i++)
+        g_thread_join(thread[i]);
+    g_assert_cmpuint(sender[0].taken, ==, DATAGRAMS);
+    g_assert_cmpuint(sender[1].taken, ==, DATAGRAMS);
+    NET_WAIT(a.received == DATAGRAMS && b.received == DATAGRAMS);
+    side_clear(&a);
+    side_clear(&b);
+    wait_until_gone();
+    ipop_servers_free(servers);
+}
+
+/* What isn't ours is not passed on; what is too long is left out and spoils nothing behind it. */
+static void test_datagrams(void) {
+    IpopServers *servers = ipop_servers_new();
+    Side a, b;
+    uint8_t *huge = g_malloc0(70000);
+    uint8_t small[] = {DATA};
+    pair_open(&a, &b, servers);
+    NET_WAIT(pair_connected(&a, &b));
+    g_assert_cmpuint(send_one(a.path, 0x00, 40), ==, 1);
+    g_assert_cmpuint(send_one(a.path, 0x7f, 40), ==, 1);
+    huge[0] = DATA;
+    const struct iovec iov[] = {{small, 1}, {huge, 70000}, {small, 1}};
+    g_assert_cmpuint(a.path->send(a.path, iov, 3), ==, 2);
+    NET_WAIT(b.received == 2);
+    g_assert_cmpuint(a.path->send(a.path, NULL, 0), ==, 0);
+    g_free(huge);
+    side_clear(&a);
+    side_clear(&b);
+    wait_until_gone();
+    ipop_servers_free(servers);
+}
+
+static void test_send_after_close(void) {
+    IpopServers *servers = ipop_servers_new();
+    Side a, b;
+    pair_open(&a, &b, servers);
+    NET_WAIT(pair_connected(&a, &b));
+    side_close(&a);
+    g_assert_cmpuint(send_one(a.path, DATA, 100), ==, 0);
+    side_close(&b);
+    /* Its sockets are gone although the path is still held. */
+    wait_until_gone();
+    Sender sender = {ipop_path_ref(a.path)};
+    GThread *thread = g_thread_new("sender", send_many, &sender);
+    NET_WAIT(sender.done);
+    g_thread_join(thread);
+    g_assert_cmpuint(sender.taken, ==, 0);
+    side_clear(&a);
+    side_clear(&b);
+    wait_until_gone();
+    ipop_servers_free(servers);
+}
+
+/* From inside every event, and before any: nothing comes afterwards (the callbacks check), and nothing stays behind. */
+static void test_close_anywhere(void) {
+    IpopServers *servers = ipop_servers_new();
+    for (unsigned when = 0; when < 5; when++) {
+        Side a, b;
+        pair_open(&a, &b, servers);
+        a.close_in_candidates = when == 1;
+        a.close_in_state = when == 2;
+        a.close_in_path = when == 3;
+        a.close_in_receive = when == 4;
+        if (when == 0)
+            side_close(&a);
+        if (when == 4) {
+            NET_WAIT(pair_connected(&a, &b));
+            g_assert_cmpuint(send_one(b.path, DATA, 10), ==, 1);
+            g_assert_cmpuint(send_one(b.path, DATA, 10), ==, 1);
+        }
+        NET_WAIT(!a.transport);
+        side_clear(&b);
+        wait_until_gone();
+        g_assert_cmpuint(a.received, <=, 1);
+        side_clear(&a);
+    }
+    ipop_servers_free(servers);
+}
+
+/* The peer's candidates may come before its credentials, several times, and in any number. */
+static void test_early_candidates(void) {
+    IpopServers *servers = ipop_servers_new();
+    Side a, b;
+    pair_open(&a, &b, servers);
+    a.mute = b.mute = true;
+    NET_WAIT(a.ended && b.ended);
+
+    side_add(&a, b.seen, b.n_seen, true);
+    side_set_remote(&a, "bad", "bad");
+    side_set_remote(&a, b.ufrag, b.pwd);
+    side_set_remote(&a, b.ufrag, b.pwd);
+    side_set_remote(&a, "other", "otherotherotherotherother");
+    side_add(&a, b.seen, b.n_seen, true);
+
+    /* Repeats take no room: the good one still finds its place as the last of 32. */
+    IpopCandidate far;
+    side_set_remote(&b, a.ufrag, a.pwd);
+    for (unsigned i = 1; i <= 4 * (IPOP_CANDIDATES_MAX - 1); i++) {
+        g_assert_true(ipop_candidate_make(&far, "host", "9", 1, "198.51.100.1", (i - 1) % 31 + 1, NULL, 0));
+        side_add(&b, &far, 1, false);
+    }
+    side_add(&b, a.seen, a.n_seen, false);
+    for (unsigned port = 1000; port < 1100; port++) {
+        g_assert_true(ipop_candidate_make(&far, "relay", "8", 1, "198.51.100.2", port, NULL, 0));
+        side_add(&b, &far, 1, port == 1099);
+    }
+    NET_WAIT(pair_connected(&a, &b));
+    side_clear(&a);
+    side_clear(&b);
+    wait_until_gone();
+    ipop_servers_free(servers);
+}
+
+static void test_no_address(void) {
+    static char *const lists[][3] = {{NULL}, {"fe80::1", NULL}, {"example.org", "", NULL}, {"192.0.2.77", NULL}};
+    IpopServers *servers = ipop_servers_new();
+    for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++) {
+        Side side = {0};
+        g_autoptr(GError) error = NULL;
+        const IpopIceConfig config = {true, (char **)lists[i], servers};
+        g_assert_null(ipop_ice_new(&config, &events, &side, &error));
+        g_assert_nonnull(error);
+        g_assert_null(strchr(error->message, '\n'));
+    }
+    wait_until_gone();
+    ipop_servers_free(servers);
+}
+
+/* A dead TURN server, over UDP and TCP, must not cost the STUN server's answer; the end comes after the relays. */
+static void test_dead_turn(void) {
+    NetStun stun;
+    net_stun_start(&stun, "10.99.0.3", "198.51.100.7", 0);
+    g_autofree char *stun_text = g_strdup_printf("10.99.0.3:%u", stun.port);
+    const char *const stuns[] = {stun_text};
+    const IpopTurnServer turns[] = {{"10.99.0.4:9", "u", "p", IPOP_TURN_TCP},
+                                    {"10.99.0.4:9", "u", "p", IPOP_TURN_UDP},
+                                    {"[2001:db8:99::2]:9", "u", "p", IPOP_TURN_UDP},
+                                    {"10.99.0.99:9", "u", "p", IPOP_TURN_UDP}};
+    IpopServers *servers = ipop_servers_new();
+    ipop_servers_set(servers, stuns, 1, turns, G_N_ELEMENTS(turns));
+    Side side;
+    side_open(&side, servers, true, "10.99.0.1", "2001:db8:99::1");
+    NET_WAIT(side.n_seen == 3);
+    g_assert_cmpuint(side.count[IPOP_CANDIDATE_HOST], ==, 2);
+    g_assert_cmpuint(side.count[IPOP_CANDIDATE_SRFLX], ==, 1);
+    g_assert_cmpuint(side.batches, ==, 2);
+    g_assert_cmpstr(side.seen[2].ip, ==, "198.51.100.7");
+    g_assert_cmpstr(side.seen[2].rel_ip, ==, "10.99.0.1");
+    g_assert_false(side.ended);
+    NET_WAIT(side.ended);
+    side_clear(&side);
+    net_stun_stop(&stun);
+    wait_until_gone();
+    ipop_servers_free(servers);
+}
+
+/* A server that says we are at a place where nobody can be is not believed. */
+static void test_lying_stun(void) {
+    NetStun stun;
+    net_stun_start(&stun, "10.99.0.3", "127.0.0.1", 0);
+    g_autofree char *stun_text = g_strdup_printf("10.99.0.3:%u", stun.port);
+    const char *const stuns[] = {stun_text};
+    IpopServers *servers = ipop_servers_new();
+    ipop_servers_set(servers, stuns, 1, NULL, 0);
+    Side side;
+    side_open(&side, servers, true, "10.99.0.1", NULL);
+    NET_WAIT(side.ended);
+    g_assert_cmpuint(stun.asked, >=, 2);
+    g_assert_cmpuint(side.n_seen, ==, 1);
+    side_clear(&side);
+    net_stun_stop(&stun);
+    wait_until_gone();
+    ipop_servers_free(servers);
+}
+
+/* Side by side, since libnice takes its time to be sure. */
+static void test_reasons(void) {
+    static const char *const reasons[] = {
+        "no answer from the peer to any check, from 1 host, 0 srflx, 0 relay candidates to 1 host, 0 srflx, 0 relay ones; "
+        "a TURN server would help",
+        "this host has IPv4 addresses only and the peer IPv6 ones only",
+        "no candidates came from the peer",
+    };
+    IpopServers *servers = ipop_servers_new();
+    Side side[G_N_ELEMENTS(reasons)];
+    IpopCandidate c;
+    for (unsigned i = 0; i < G_N_ELEMENTS(reasons); i++) {
+        side_open(&side[i], servers, true, "10.99.0.1", NULL);
+        side_set_remote(&side[i], "abcd", "abcdefghijklmnopqrstuv");
+    }
+    g_assert_true(ipop_candidate_make(&c, "host", "1", 100, "10.99.0.77", 7, NULL, 0));
+    side_add(&side[0], &c, 1, true);
+    g_assert_true(ipop_candidate_make(&c, "host", "1", 100, "2001:db8:99::2", 7, NULL, 0));
+    side_add(&side[1], &c, 1, true);
+    side_add(&side[2], NULL, 0, true);
+    for (unsigned i = 0; i < G_N_ELEMENTS(reasons); i++) {
+        NET_WAIT(side[i].state == IPOP_TRANSPORT_FAILED);
+        g_assert_cmpstr(side[i].why, ==, reasons[i]);
+        side_clear(&side[i]);
+    }
+    wait_until_gone();
+    ipop_servers_free(servers);
+}
+
+/* Links come and go for months: nothing may stay behind. */
+static void test_cycles(void) {
+    IpopServers *servers = ipop_servers_new();
+    for (unsigned i = 0; i < 200; i++) {
+        Side a, b;
+        pair_open(&a, &b, servers);
+        NET_WAIT(pair_connected(&a, &b));
+        g_assert_cmpuint(send_one(a.path, DATA, 100), ==, 1);
+        g_assert_cmpuint(send_one(b.path, DATA, 100), ==, 1);
+        NET_WAIT(a.received == 1 && b.received == 1);
+        side_clear(&a);
+        side_clear(&b);
+    }
+    wait_until_gone();
+    ipop_servers_free(servers);
+}
+
+int main(int argc, char **argv) {
+    g_test_init(&argc, &argv, NULL);
+    if (!net_enter()) {
+        g_print("1..0 # SKIP a network namespace needs root\n");
+        return 0;
+    }
+    fds_at_rest = net_count_fds();
+    g_test_add_func("/ice/connect", test_connect);
+    g_test_add_func("/ice/ipv6", test_ipv6);
+    g_test_add_func("/ice/threads", test_threads);
+    g_test_add_func("/ice/datagrams", test_datagrams);
+    g_test_add_func("/ice/send-after-close", test_send_after_close);
+    g_test_add_func("/ice/close-anywhere", test_close_anywhere);
+    g_test_add_func("/ice/early-candidates", test_early_candidates);
+    g_test_add_func("/ice/no-address", test_no_address);
+    g_test_add_func("/ice/dead-turn", test_dead_turn);
+    g_test_add_func("/ice/lying-stun", test_lying_stun);
+    g_test_add_func("/ice/reasons", test_reasons);
+    g_test_add_func("/ice/cycles", test_cycles);
+    return g_test_run();
+}
