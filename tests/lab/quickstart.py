@@ -4,7 +4,6 @@ the two. What is started is shown as a user would type it."""
 
 import json
 import os
-import signal
 import sys
 import time
 
@@ -14,7 +13,7 @@ sys.dont_write_bytecode = True
 from lab.control import Control  # noqa: E402
 from lab.node import CONTROLLER, IPOP, TINCAN, TOP, overlay, servers  # noqa: E402
 from lab.wait import wait_for  # noqa: E402
-from lab.world import World  # noqa: E402
+from lab.world import World, on_signals  # noqa: E402
 
 PICTURE = """
    alice                                                              bob
@@ -98,14 +97,10 @@ def show(world):
     print(REAL)
 
 
-def interrupted(*_):
-    raise KeyboardInterrupt
-
-
 def main():
     if os.geteuid() != 0:
         sys.exit("network namespaces need root; run: sudo tools/quickstart")
-    signal.signal(signal.SIGTERM, interrupted)
+    on_signals()
     world = World()
     try:
         with world:

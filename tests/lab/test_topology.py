@@ -4,15 +4,18 @@ import re
 import socket
 
 from lab import stun
+from lab.capture import Capture
 from lab.case import LabTest
 from lab.chat import Chat
-from lab.traffic import can_ping
+from lab.raw import Injector
+from lab.traffic import Ping, can_ping, tcp_transfer, udp_echo
+from lab.wait import wait_for
 
 
 class Nats(LabTest):
     def probe(self, kind):
-        """What two servers see of one socket, and whether a packet from a stranger, and from a stranger before whom the host
-        spoke to, comes in: (ports seen, stranger's comes in, the mapping survives an early packet)."""
+        """From one socket: (how many ports two servers see, whether a stranger's packet comes in, whether the host, writing
+        to that stranger afterwards, still has the port it had)."""
         site = self.site(kind)
         ns = site.host.ns
         if kind == "udpblocked":
@@ -160,3 +163,38 @@ class Servers(LabTest):
         sent, received = self.turn(self.site("udpblocked").host, "-t")
         self.assertGreater(sent, 0)
         self.assertEqual(sent, received)
+
+
+class Tools(LabTest):
+    """What the other tests measure with, tried where the outcome is known."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.hosts = cls.shared_site("home", hosts=2).hosts
+
+    def test_traffic(self):
+        """a ping that runs on, TCP and UDP count what came"""
+        a, b = self.hosts
+        ping = Ping(self.world, a.ns, b.ip4)
+        self.addCleanup(ping.close)
+        ping.wait_replies(3)
+        b.ns.ip("link set eth0 down")
+        self.assertFalse(can_ping(a.ns, b.ip4))
+        b.ns.ip("link set eth0 up")
+        ping.wait_replies(2)
+        sent, received = ping.stop()
+        self.assertGreater(sent, received)
+        self.assertGreaterEqual(received, 5)
+        self.assertTrue(tcp_transfer(a.ns, b.ns, b.ip4, 4)[0])
+        self.assertEqual(udp_echo(a.ns, b.ns, b.ip4, b"x" * 5000), b"x" * 5000)
+
+    def test_capture(self):
+        """a capture holds what an injector sent in another's name"""
+        a, b = self.hosts
+        capture = Capture(self.world, b.ns, "eth0", "udp port 4000")
+        self.addCleanup(capture.close)
+        injector = Injector(a.ns)
+        self.addCleanup(injector.close)
+        injector.send("192.168.250.9", 4001, b.ip4, 4000, b"in the clear")
+        wait_for("the packet", capture.udp, 5)
+        self.assertEqual(capture.udp(b.ip4), [("192.168.250.9", 4001, b.ip4, 4000, b"in the clear")])

@@ -19,6 +19,27 @@ def _setns(fd):
         raise OSError(error, f"setns: {os.strerror(error)}")
 
 
+def names(prefix):
+    """The namespaces there are whose names begin so."""
+    lines = run("ip", "netns", "list").stdout.splitlines()
+    return [line.split()[0] for line in lines if line.startswith(prefix)]
+
+
+def remove(name):
+    """Ends whatever runs in the namespace, by pid, then removes it with its interfaces."""
+    def emptied():
+        pids = [int(p) for p in run("ip", "netns", "pids", name, check=False).stdout.split()]
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, os.WNOHANG)
+            except (ProcessLookupError, ChildProcessError):
+                pass
+        return not pids
+    wait_for(f"the processes in {name} end", emptied)
+    run("ip", "netns", "del", name, check=False)
+
+
 class Namespace:
     """resolv_conf: a file that programs inside see as /etc/resolv.conf (in a mount namespace of their own)."""
 
@@ -32,25 +53,10 @@ class Namespace:
 
     def close(self):
         """Ends whatever still runs inside, then removes the namespace with its interfaces."""
-        if self._fd < 0:
-            return
-        os.close(self._fd)
-        self._fd = -1
-        wait_for(lambda: f"processes in {self.name} end: {self.pids()}", self._emptied)
-        run("ip", "netns", "del", self.name, check=False)
-
-    def pids(self):
-        return [int(p) for p in run("ip", "netns", "pids", self.name, check=False).stdout.split()]
-
-    def _emptied(self):
-        pids = self.pids()
-        for pid in pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, os.WNOHANG)
-            except (ProcessLookupError, ChildProcessError):
-                pass
-        return not pids
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            remove(self.name)
 
     def wrap(self, *argv, mounts=()):
         """The command line that runs argv inside; its pid is argv's own. mounts: shell lines for the private mounts."""

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import tempfile
 
 from . import dns
@@ -10,12 +11,21 @@ from .certs import Authority
 from .coturn import Coturn
 from .ejabberd import Ejabberd
 from .internet import Internet
-from .netns import Namespace
+from .netns import Namespace, names, remove
 from .prosody import Prosody
-from .shell import run
 from .site import CarrierSite, Site
 
 TOP = os.path.abspath(f"{os.path.dirname(__file__)}/../../..")
+
+
+def on_signals():
+    """From now on SIGINT and SIGTERM raise KeyboardInterrupt, once: nothing disturbs the tidying up that follows."""
+    def interrupted(*_):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupted)
 
 
 class Server:
@@ -45,7 +55,7 @@ class World:
     }
 
     def __init__(self):
-        self.prefix = f"ipoplab{os.getpid()}"
+        self.prefix = f"ipoplab{os.getpid()}-"
         self.tmp = None
         self.nodes = []
         self._namespaces = []
@@ -82,8 +92,7 @@ class World:
         with open(f"{self.tmp}/names.json", "w", encoding="utf-8") as f:
             json.dump(self.NAMES, f)
         argv = ["/usr/bin/python3", dns.__file__, f"{self.tmp}/names.json", self.XMPP, self.XMPP6]
-        names = self.broker.ns.start("dns", argv, f"{self.tmp}/dns.log")
-        names.wait_output("ready")
+        self.broker.ns.start("dns", argv, f"{self.tmp}/dns.log").wait_output("ready")
 
     @property
     def ejabberd(self):
@@ -95,7 +104,7 @@ class World:
 
     def namespace(self, label):
         self._count += 1
-        namespace = Namespace(f"{self.prefix}-{label}-{self._count}", f"{self.tmp}/resolv.conf")
+        namespace = Namespace(f"{self.prefix}{label}-{self._count}", f"{self.tmp}/resolv.conf")
         self._namespaces.append(namespace)
         return namespace
 
@@ -117,14 +126,15 @@ class World:
         """Stops every process, removes every namespace and file. Can be called again."""
         while self._namespaces:
             self._namespaces.pop().close()
+        for name in names(self.prefix):  # one that was being made when a signal came
+            remove(name)
         if self.tmp:
             shutil.rmtree(self.tmp, ignore_errors=True)
             self.tmp = None
 
     def leftovers(self):
         """What is still there after close(), as text; "" when nothing is."""
-        names = [line.split()[0] for line in run("ip", "netns", "list").stdout.splitlines() if line]
-        found = [f"namespace {name}" for name in names if name.startswith(self.prefix)]
+        found = [f"namespace {name}" for name in names(self.prefix)]
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open(f"/proc/{pid}/cmdline", "rb") as f:
