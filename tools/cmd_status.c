@@ -58,8 +58,8 @@ static void add_peer(IpopTable *table, const json_t *peer) {
     const json_t *best = ipop_view_best(peer);
     g_autofree char *name = ipop_view_name(peer), *via = describe_via(peer, best), *rtt = describe_rtt(peer, best),
                     *sent = describe_bytes(best, "sent_total_bytes"), *received = describe_bytes(best, "recv_total_bytes");
-    const char *cells[] = {name, ipop_view_text(peer, "ip4"), ipop_view_text(peer, "state"), ipop_view_text(peer, "path"), via,
-                           rtt,  sent, received, reason(peer)};
+    const char *cells[] = {name, ipop_view_text(peer, "ip4"), ipop_view_text(peer, "state"), ipop_view_text(peer, "path"),
+                           via,  rtt, sent, received, reason(peer)};
     ipop_table_row(table, cells);
 }
 
@@ -99,7 +99,8 @@ static bool ask(const IpopTool *tool, IpopView *ret_view) {
         return false;
     }
     if (ret_view->n_lost > 0)
-        ipop_text_line(tool->err, "ipop: the answers about %" G_GINT64_FORMAT " peers got lost: ask again", ret_view->n_lost);
+        ipop_text_line(tool->err, "ipop: the answers about %" G_GINT64_FORMAT " peers got lost: ask again",
+                       ret_view->n_lost);
     return true;
 }
 

@@ -165,9 +165,10 @@ static void release(const Line *line, StunAgent *agent, const Want *want, Messag
     Message request, reply;
     Line briefly = *line;
     briefly.deadline = g_get_monotonic_time() + RELEASE_US;
-    size_t n = stun_usage_turn_create_refresh(agent, &request.message, request.bytes, sizeof request.bytes,
-                                              challenge ? &challenge->message : NULL, 0, (uint8_t *)want->user, strlen(want->user),
-                                              (uint8_t *)want->pass, strlen(want->pass), STUN_USAGE_TURN_COMPATIBILITY_RFC5766);
+    size_t n = stun_usage_turn_create_refresh(
+        agent, &request.message, request.bytes, sizeof request.bytes, challenge ? &challenge->message : NULL, 0,
+        (uint8_t *)want->user, strlen(want->user), (uint8_t *)want->pass, strlen(want->pass),
+        STUN_USAGE_TURN_COMPATIBILITY_RFC5766);
     exchange(&briefly, agent, &request, n, &reply);
 }
 
@@ -175,8 +176,8 @@ static Outcome turn_result(Message *reply, char **ret_text) {
     struct sockaddr_storage relay, mapped, alternate;
     socklen_t relay_n = sizeof relay, mapped_n = sizeof mapped, alternate_n = sizeof alternate;
     uint32_t bandwidth, lifetime;
-    switch (stun_usage_turn_process(&reply->message, &relay, &relay_n, &mapped, &mapped_n, &alternate, &alternate_n, &bandwidth,
-                                    &lifetime, STUN_USAGE_TURN_COMPATIBILITY_RFC5766)) {
+    switch (stun_usage_turn_process(&reply->message, &relay, &relay_n, &mapped, &mapped_n, &alternate, &alternate_n,
+                                    &bandwidth, &lifetime, STUN_USAGE_TURN_COMPATIBILITY_RFC5766)) {
     case STUN_USAGE_TURN_RETURN_RELAY_SUCCESS:
     case STUN_USAGE_TURN_RETURN_MAPPED_SUCCESS: {
         g_autofree char *text = address_text(&relay);

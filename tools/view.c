@@ -51,8 +51,8 @@ bool ipop_view_ask(unsigned port, IpopView *ret_view, GError **error) {
             g_ptr_array_add(view.peers, answer);
     }
     if (!view.local) {
-        g_set_error(error, IPOP_ERROR, IPOP_ERROR_PROTOCOL, "what answers on port %u does not tell its state: is it ipop-tincan?",
-                    port);
+        g_set_error(error, IPOP_ERROR, IPOP_ERROR_PROTOCOL,
+                    "what answers on port %u does not tell its state: is it ipop-tincan?", port);
         return false;
     }
     int64_t expected = view.peers->len;
