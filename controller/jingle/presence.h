@@ -35,7 +35,8 @@ typedef enum {
     IPOP_PRESENCE_UNAVAILABLE, /* of any resource; only ret_from is filled */
 } IpopPresenceKind;
 
-/* ret_from: the full JID, at least IPOP_JID_MAX + 1 bytes; ret_why: static text. */
+/* ret_from: the full JID when the result is UNAVAILABLE, AVAILABLE or INVALID, else ""; at least IPOP_JID_MAX + 1 bytes.
+ * ret_why: static text that goes on from "it ...", set when the result is INVALID. */
 IpopPresenceKind ipop_presence_parse(const char *xml, size_t n, char *ret_from, IpopNode *ret_node, const char **ret_why);
 
 /* The presence to send. Owned by the caller (g_free). */

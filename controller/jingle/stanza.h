@@ -36,7 +36,8 @@ typedef struct {
     char sid[IPOP_SID_MAX + 1];
     IpopUid uid;       /* of initiate and accept: the sender's */
     char ufrag[IPOP_ICE_UFRAG_MAX + 1], pwd[IPOP_ICE_PWD_MAX + 1]; /* "" in terminate */
-    unsigned generation; /* 0 in initiate and accept; of the candidates' attribute in transport-info */
+    unsigned generation; /* 0 in initiate and accept; in transport-info that of its first candidate, or of the transport
+                            element when there is none; candidates of another one are left out */
     IpopCandidate candidates[IPOP_CANDIDATES_MAX];
     unsigned n_candidates; /* those beyond the limit and malformed ones are left out */
     unsigned dropped;      /* how many were */
@@ -64,7 +65,8 @@ typedef struct {
 
 IpopIqKind ipop_iq_parse(const char *xml, size_t n, IpopIq *ret);
 
-/* The payload <jingle .../> for ipop_xmpp_request. initiator: full JID of the session's initiator. (g_free) */
+/* The payload <jingle .../> for ipop_xmpp_request. initiator: full JID of the session's initiator, or NULL to leave it
+ * out; written in initiate alone (XEP-0166 section 7.1). (g_free) */
 char *ipop_jingle_build(const IpopJingle *jingle, const char *initiator);
 
 /* Conditions of RFC 6120 section 8.3.3 and XEP-0166 section 9 with which requests are refused. */
@@ -77,14 +79,16 @@ typedef enum {
     IPOP_STANZA_RESOURCE_CONSTRAINT,
 } IpopStanzaError;
 
-/* Whole stanzas that answer a request. (g_free) */
+/* Whole stanzas that answer a request. to: "" for the own server; payload: one element or NULL; text: may be NULL.
+ * (g_free) */
 char *ipop_iq_result(const char *to, const char *id, const char *payload);
 char *ipop_iq_error(const char *to, const char *id, IpopStanzaError error, const char *text);
 
-/* Reads an error answer: its condition, and its <text/> ("" when none). False when xml is no error answer. */
+/* Reads an error answer: its condition (one that is not in the list counts as the nearest, or as service-unavailable), and
+ * its <text/> ("" when none). False when xml is no error answer. */
 bool ipop_iq_error_parse(const char *xml, size_t n, IpopStanzaError *ret_error, char ret_text[static IPOP_REASON_MAX + 1]);
 
-/* XEP-0030 answer (query element) to disco#info, and the XEP-0115 verification string (section 5.1, sha-1, base64) of it.
- * in disco.c. (g_free) */
+/* XEP-0030 answer (query element) to disco#info, with the node of the request ("" or NULL: none), and the XEP-0115
+ * verification string (section 5.1, sha-1, base64) of it. In disco.c. (g_free) */
 char *ipop_disco_info(const char *node);
 char *ipop_disco_ver(void);
