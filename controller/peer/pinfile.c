@@ -82,8 +82,8 @@ static GPtrArray *parse(const char *text, size_t n, const char *path, GError **e
     json_auto_t *root = ipop_json_parse(text, n);
     const json_t *peers = json_object_get(root, "peers");
     if (!json_is_array(peers) || json_array_size(peers) > IPOP_PINS_MAX) {
-        g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM, "%s: is damaged (no JSON object with an array \"peers\" of at most "
-                    "%d): " REMEDY, path, IPOP_PINS_MAX);
+        g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM, "%s: is damaged (no JSON object with an array \"peers\" of at "
+                    "most %d): " REMEDY, path, IPOP_PINS_MAX);
         return NULL;
     }
     g_autoptr(GHashTable) seen = g_hash_table_new_full(hash_lower, equal_lower, g_free, NULL);
@@ -121,8 +121,8 @@ static char *dump(const GPtrArray *pins) {
 /* --- files --- */
 
 static void set_system_error(GError **error, const char *path, const char *what) {
-    g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM, "%s: cannot be %s: %s: check the directory's owner and space, or give "
-                "another with --state-dir", path, what, g_strerror(errno));
+    g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM, "%s: can't be %s: %s: check the directory's owner and space, or "
+                "give another with --state-dir", path, what, g_strerror(errno));
 }
 
 static void digest(const char *text, size_t n, uint8_t ret[static IPOP_PINFILE_DIGEST_BYTES]) {
@@ -214,8 +214,8 @@ bool ipop_pinfile_write(const char *path, const GPtrArray *pins, uint8_t ret_dig
     size_t n = text ? strlen(text) : 0;
     bool ok = n > 0 && n <= IPOP_PINFILE_MAX;
     if (!ok)
-        g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM, "%s: would be larger than 4 MiB: run: ipop key --forget for nodes "
-                    "that are gone", path);
+        g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM, "%s: would be larger than 4 MiB: run: ipop key --forget for "
+                    "nodes that are gone", path);
     else if (!(ok = replace(path, text, n)))
         set_system_error(error, path, "written");
     if (ok) {

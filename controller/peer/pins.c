@@ -148,8 +148,8 @@ static const char *forget_word(const IpopPin *pin) {
 
 static char *explain_taken(const char *what, const char *claim, const IpopPin *holder) {
     if (holder->configured)
-        return g_strdup_printf("the %s %s belongs to the key with uid %.10s by \"peers\" in the configuration: if that is no "
-                               "longer so, change it there", what, claim, holder->uid.hex);
+        return g_strdup_printf("the %s %s belongs to the key with uid %.10s by \"peers\" in the configuration: if that "
+                               "is no longer so, change it there", what, claim, holder->uid.hex);
     return g_strdup_printf("the %s %s belongs to the key with uid %.10s, which had it first: if this is the same machine "
                            "with a new key, run: ipop key --forget %s", what, claim, holder->uid.hex, forget_word(holder));
 }
@@ -277,8 +277,8 @@ static IpopPin *find_what(const GPtrArray *pins, const char *what, GError **erro
     if (n == 0)
         g_set_error(error, IPOP_ERROR, IPOP_ERROR_REFUSED, "no key is pinned as \"%s\": run `ipop key` for a list", what);
     else
-        g_set_error(error, IPOP_ERROR, IPOP_ERROR_REFUSED, "%u pinned keys have a uid that begins with \"%s\": give more of it",
-                    n, what);
+        g_set_error(error, IPOP_ERROR, IPOP_ERROR_REFUSED, "%u pinned keys have a uid that begins with \"%s\": give more of "
+                    "it", n, what);
     return NULL;
 }
 

@@ -49,8 +49,8 @@ typedef enum {
     IPOP_PIN_FULL,       /* IPOP_PINS_MAX reached: ret_why */
 } IpopPinVerdict;
 
-/* ret_why: one sentence with the remedy ("run: ipop key --forget NAME"), owned by the caller, NULL when accepted. Names with
- * auto_name neither cause nor meet refusal. */
+/* ret_why: one sentence with the remedy ("run: ipop key --forget NAME"), owned by the caller, NULL when accepted. Names
+ * with auto_name neither cause nor meet refusal. */
 IpopPinVerdict ipop_pins_judge(const IpopPins *pins, const IpopNode *node, const char *jid, char **ret_why);
 
 /* Pins a node judged KNOWN or NEW and writes the file when something is new. Judged again on what the file holds now: false
