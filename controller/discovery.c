@@ -113,8 +113,8 @@ static void judge(IpopController *c, IpopPeer *peer) {
 void ipop_discovery_judge_all(IpopController *c) {
     for (unsigned i = ipop_registry_count(c->registry); i-- > 0;) {
         IpopPeer *peer = ipop_registry_nth(c->registry, i);
-        if (!peer->met)
-            continue;
+        if (!peer->met || !peer->available)
+            continue; /* who has left must not take a name or an address that is free now */
         judge(c, peer);
         ipop_discovery_push(c, peer, false);
         ipop_links_retry(c, peer);

@@ -117,7 +117,7 @@ void ipop_links_network_changed(IpopController *controller);
 struct IpopTalk {
     IpopController *controller;
     IpopPeer *peer;
-    int64_t began;
+    bool renewal; /* beside a link that is online */
     IpopSession session;
 };
 

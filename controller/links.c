@@ -7,8 +7,6 @@
 
 #define RENEW_INTERVAL (5 * IPOP_SECOND)
 #define REFUSED_FAILURES 7 /* as if it had failed so often: back-off at its longest */
-/* A session that began so shortly before an old link was lost is still to make the new one. */
-#define RECENT (10 * IPOP_SECOND)
 
 static void set_link(IpopPeer *peer, IpopPolicyLink link) {
     if (peer->link != link)
@@ -137,8 +135,6 @@ void ipop_links_ended(IpopController *c, IpopPeer *peer, IpopEnd end, const char
     int64_t now = ipop_clock_now();
     if (peer->link == IPOP_POLICY_LINK_ONLINE) {
         /* The old generation goes on carrying. */
-        if (end == IPOP_END_LOST)
-            peer->renew_at = now;
         ipop_links_consider(c, peer);
         return;
     }
@@ -200,13 +196,10 @@ static void lose(IpopController *c, IpopPeer *peer, const char *why) {
              why[0] != '\0' ? why : "it stopped answering");
     peer->path[0] = '\0';
     peer->found = ipop_clock_now();
+    peer->first = peer->renew_at != 0; /* our network changed, and we came to nothing before the link went */
     peer->renew_at = 0;
-    if (peer->talk != NULL && peer->found - peer->talk->began < RECENT) {
-        set_link(peer, IPOP_POLICY_LINK_TRYING);
-    } else {
-        ipop_signalling_drop(peer);
-        set_link(peer, IPOP_POLICY_LINK_DOWN);
-    }
+    ipop_signalling_drop(peer);
+    set_link(peer, IPOP_POLICY_LINK_DOWN);
     ipop_links_consider(c, peer);
 }
 

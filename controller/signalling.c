@@ -54,7 +54,7 @@ static IpopTalk *talk_new(IpopController *c, IpopPeer *peer) {
     IpopTalk *talk = g_new0(IpopTalk, 1);
     talk->controller = c;
     talk->peer = peer;
-    talk->began = ipop_clock_now();
+    talk->renewal = peer->link == IPOP_POLICY_LINK_ONLINE;
     peer->generation = peer->generation < INT32_MAX ? peer->generation + 1 : INT32_MAX;
     peer->talk = talk;
     return talk;
@@ -72,6 +72,8 @@ void ipop_signalling_drop(IpopPeer *peer) {
 static void end_talk(IpopTalk *talk, IpopEnd end, const char *why) {
     IpopController *c = talk->controller;
     IpopPeer *peer = talk->peer;
+    if (end == IPOP_END_LOST && talk->renewal)
+        peer->renew_at = ipop_clock_now();
     ipop_signalling_drop(peer);
     ipop_links_ended(c, peer, end, why);
 }
