@@ -78,7 +78,7 @@ static gboolean equal_lower(const void *a, const void *b) {
     return g_ascii_strcasecmp(a, b) == 0;
 }
 
-static GPtrArray *parse(const char *text, size_t n, const char *path, GError **error) {
+GPtrArray *ipop_pinfile_parse(const char *text, size_t n, const char *path, GError **error) {
     json_auto_t *root = ipop_json_parse(text, n);
     const json_t *peers = json_object_get(root, "peers");
     if (!json_is_array(peers) || json_array_size(peers) > IPOP_PINS_MAX) {
@@ -142,7 +142,7 @@ static GPtrArray *read_open(int fd, const char *path, uint8_t ret_digest[static 
         set_system_error(error, path, "read");
         return NULL;
     }
-    GPtrArray *pins = parse(text, (size_t)n, path, error);
+    GPtrArray *pins = ipop_pinfile_parse(text, (size_t)n, path, error);
     if (pins)
         digest(text, (size_t)n, ret_digest);
     return pins;

@@ -6,6 +6,9 @@
 #define IPOP_PINFILE_MAX (4 * 1024 * 1024)
 #define IPOP_PINFILE_DIGEST_BYTES 32
 
+/* The text of the file as an array of IpopPin. path names it in errors. Owned by the caller. */
+GPtrArray *ipop_pinfile_parse(const char *text, size_t n, const char *path, GError **error);
+
 /* Reads and checks every field; a key must be its uid's, and no uid, name or address may stand there twice. Owned by the
  * caller. A missing file gives an empty array and a digest of zeros. NULL and error for any other fault, naming the entry;
  * ret_digest (of the text) is not written then. */
