@@ -75,8 +75,10 @@ static void run(const IpopConf *conf, const char *state_dir, const char *runtime
     guint term = g_unix_signal_add(SIGTERM, on_signal, loop);
     guint interrupt = g_unix_signal_add(SIGINT, on_signal, loop);
     IpopController *controller = ipop_controller_new(&config, error);
-    if (controller != NULL)
+    if (controller != NULL) {
+        introduce(conf);
         g_main_loop_run(loop);
+    }
     ipop_controller_free(controller);
     g_source_remove(term);
     g_source_remove(interrupt);
@@ -91,7 +93,6 @@ static void start(const Arguments *arguments, GError **error) {
     if (conf != NULL && ipop_conf_read_password(conf, error) && ipop_sandbox_make_dir(state_dir, error) &&
         ipop_sandbox_controller(state_dir, error)) {
         ipop_log_set_level(conf->controller_logging);
-        introduce(conf);
         run(conf, state_dir, runtime_dir, error);
     }
     ipop_conf_free(conf);
