@@ -93,7 +93,7 @@ def show(world):
     server = bob.start("iperf3 -s -1", "iperf3.log")
     server.wait_output("Server listening")
     alice.show("iperf3 -c 172.31.0.2 -t 3 | grep -E 'sender|receiver'")
-    alice.show(r"""echo -e '\x02\x01{"m":"get_state"}' | netcat -q 1 -u 127.0.0.1 5800""")
+    alice.show(r"""echo -e '\x02\x01{"m":"get_state"}' | netcat -w 1 -u 127.0.0.1 5800""")
     print(REAL)
 
 

@@ -80,7 +80,7 @@ class Starts(LabTest):
     def test_config_files(self):
         """files that are no configuration: missing, empty, huge, unreadable, not JSON"""
         self.controller_fails(r"/no/such/file\.json", "-c", "/no/such/file.json")
-        self.controller_fails(r"config", "-c", self.folder)
+        self.controller_fails(self.folder, "-c", self.folder)
         self.controller_fails(r"config\.json", "-c", self.file(b""))
         self.controller_fails(r"config\.json", "-c", self.file(b"{" + b" " * (2 << 20) + b"}"))
         self.controller_fails(r"config\.json", "-c", self.file(os.urandom(5000)))
