@@ -323,7 +323,8 @@ static void test_damaged(State *state, const void *unused) {
 
     const struct {
         const char *from, *to, *says;
-    } cases[] = {{"{\"peers\"", "", "no JSON object"}, {"\"peers\"", "\"peer\"", "no JSON object"}, {"]}", "", "no JSON object"},
+    } cases[] = {{"{\"peers\"", "", "no JSON object"}, {"]}", "", "no JSON object"},
+                 {"\"peers\"", "\"peer\"", "no JSON object"},
                  {one.uid.hex, "0011", "\"uid\" of entry 1 is missing or wrong"},
                  {one.uid.hex, "00112233445566778899aabbccddeeff00112233", "\"key\" of entry 1"},
                  {key, "", "\"key\" of entry 1"}, {"\"alice\"", "\"a/b\"", "\"name\" of entry 1"},
@@ -421,6 +422,28 @@ static void test_full(State *state, const void *unused) {
     ipop_pins_free(pins);
 }
 
+/* Root's `ipop key` leaves the file, and a new one and its lock, to whom the controller runs as. */
+static void test_owner(State *state, const void *unused) {
+    if (geteuid() != 0) {
+        g_test_skip("only root can give a file away");
+        return;
+    }
+    struct stat st;
+    g_autofree char *lock = g_strconcat(state->file, ".lock", NULL);
+    g_assert_cmpint(chown(state->dir, 65534, 65533), ==, 0);
+    remember(state->pins, node(1, "alice", "172.31.0.1"));
+    g_assert_cmpint(stat(state->file, &st), ==, 0);
+    g_assert_cmpuint(st.st_uid, ==, 65534);
+    g_assert_cmpuint(st.st_gid, ==, 65533);
+    g_assert_cmpint(stat(lock, &st), ==, 0);
+    g_assert_cmpuint(st.st_gid, ==, 65533);
+    g_assert_cmpint(chown(state->file, 65532, 65531), ==, 0);
+    g_assert_true(ipop_pins_forget(state->pins, "alice", NULL, NULL));
+    g_assert_cmpint(stat(state->file, &st), ==, 0);
+    g_assert_cmpuint(st.st_uid, ==, 65532);
+    g_assert_cmpuint(st.st_gid, ==, 65531);
+}
+
 /* A Jabber address that can't be written is left out; the pin is made all the same. */
 static void test_bad_jid(State *state, const void *unused) {
     IpopNode one = node(1, "alice", "172.31.0.1");
@@ -500,7 +523,7 @@ int main(int argc, char **argv) {
                  {"/pins/trust-pinned", test_trust_pinned}, {"/pins/forget", test_forget},
                  {"/pins/two-processes", test_two_processes}, {"/pins/many-writers", test_many_writers},
                  {"/pins/damaged", test_damaged}, {"/pins/not-a-file", test_not_a_file}, {"/pins/full", test_full},
-                 {"/pins/bad-jid", test_bad_jid}, {"/pins/watch", test_watch}, {"/pins/property", test_property}};
+                 {"/pins/owner", test_owner}, {"/pins/bad-jid", test_bad_jid}, {"/pins/watch", test_watch}, {"/pins/property", test_property}};
     for (size_t i = 0; i < G_N_ELEMENTS(tests); i++)
         g_test_add(tests[i].path, State, NULL, set_up, tests[i].run, tear_down);
     return g_test_run();
