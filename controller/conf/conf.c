@@ -232,6 +232,8 @@ static const json_t *find(IpopConfReader *reader, const json_t *file, const char
                           const char *name) {
     const json_t *over = json_object_get(overlay, name);
     reader->origin = over || !file ? OVERLAY_ORIGIN : origin;
+    if (json_is_null(over)) /* takes the file's away, as in a merge patch (RFC 7396) */
+        return NULL;
     return over ? over : json_object_get(file, name);
 }
 

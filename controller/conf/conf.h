@@ -63,8 +63,9 @@ typedef struct {
     char **warnings; /* NULL-terminated lines: unknown keys with the nearest known one, keys not yet in effect */
 } IpopConf;
 
-/* Reads the file (NULL: none) and lays overlay_json (NULL: none) over it, key by key. The error is one line: what, where
- * (file, line and column, or key) and what to do. The password is not read here. */
+/* Reads the file (NULL: none) and lays overlay_json (NULL: none) over it, key by key; null there takes a
+ * key away. The error is one line: what, where (file, line and column, or key) and what to do. The password is not read
+ * here. */
 IpopConf *ipop_conf_load(const char *file, const char *overlay_json, GError **error);
 
 /* Parses text already in memory (fuzzing, tests). origin names it in errors. */

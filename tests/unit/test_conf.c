@@ -304,6 +304,11 @@ static void test_overlay(void) {
     g_assert_true(conf->xmpp_port_given);
     ipop_conf_free(conf);
     ipop_conf_free(good(NULL, "{" USER "}"));
+    /* null takes away. */
+    conf = good("{" USER ", \"ip4\": \"172.31.0.100\", \"ip4_mask\": 20}", "{\"ip4\": null, \"ip4_mask\": null}");
+    g_assert_cmpstr(conf->ip4, ==, "");
+    g_assert_cmpuint(conf->ip4_mask, ==, 24);
+    ipop_conf_free(conf);
     /* What is overlaid need not be right. */
     ipop_conf_free(good("{" USER ", \"ip4_mask\": \"x\"}", "{\"ip4_mask\": 20}"));
     bad("{" USER "}", "{\"ip4_mask\": 0}", "-s: \"ip4_mask\" must be an integer from 8 to 30, not 0");
