@@ -1,7 +1,11 @@
 #include "controller/internal.h"
 
+#include "tincan/base/error.h"
+
+#include <errno.h>
 #include <sodium.h>
 #include <string.h>
+#include <unistd.h>
 
 /* --- the timer --- */
 
@@ -97,9 +101,10 @@ static void want_settings(IpopController *c) {
     ipop_dataplane_want(c->dataplane, "set_logging", json_pack("{sI}", "logging", (json_int_t)conf->tincan_logging));
 }
 
-static void want_xmpp(IpopController *c, const char *error) {
+static void want_xmpp(IpopController *c) {
     static const char *const names[] = {"disconnected", "connecting", "connected"};
-    g_autofree char *text = g_utf8_make_valid(error != NULL ? error : "", -1);
+    /* While the next attempt runs, the last one's error still says why this node is not logged in. */
+    g_autofree char *text = g_utf8_make_valid(c->xmpp_error != NULL ? c->xmpp_error : "", -1);
     if (strlen(text) > 512)
         *g_utf8_find_prev_char(text, text + 512) = '\0';
     ipop_dataplane_want(c->dataplane, "set_xmpp",
@@ -126,8 +131,10 @@ static void tell_xmpp(IpopController *c, const char *error) {
     else if (error != NULL && g_strcmp0(error, c->xmpp_error) != 0)
         ipop_log(IPOP_LOG_WARNING, "jabber", "not logged in: %s%s", error,
                  ipop_registry_count(c->registry) > 0 ? "; links stay as they are" : "");
-    g_free(c->xmpp_error);
-    c->xmpp_error = c->xmpp_state == IPOP_XMPP_CONNECTED ? NULL : g_strdup(error != NULL ? error : c->xmpp_error);
+    if (c->xmpp_state == IPOP_XMPP_CONNECTED || error != NULL) {
+        g_free(c->xmpp_error);
+        c->xmpp_error = c->xmpp_state == IPOP_XMPP_CONNECTED ? NULL : g_strdup(error);
+    }
 }
 
 static void on_xmpp_state(void *user, IpopXmppState state, const char *jid, const char *error) {
@@ -138,7 +145,7 @@ static void on_xmpp_state(void *user, IpopXmppState state, const char *jid, cons
     c->jid = g_strdup(state == IPOP_XMPP_CONNECTED && jid != NULL ? jid : "");
     if (login || state != IPOP_XMPP_CONNECTED)
         tell_xmpp(c, error);
-    want_xmpp(c, error);
+    want_xmpp(c);
     if (!login)
         return;
     c->login++;
@@ -228,6 +235,15 @@ static void on_pins_changed(void *user) {
 
 /* --- the object --- */
 
+/* The first login may be long in coming; what can be known of its failure is said at the start. */
+static bool cafile_readable(const IpopConf *conf, GError **error) {
+    if (conf->xmpp_cafile == NULL || access(conf->xmpp_cafile, R_OK) == 0)
+        return true;
+    g_set_error(error, IPOP_ERROR, IPOP_ERROR_CONFIG, "xmpp_cafile %s can't be read: %s: check the path and who may read it",
+                conf->xmpp_cafile, g_strerror(errno));
+    return false;
+}
+
 IpopController *ipop_controller_new(const IpopControllerConfig *config, GError **error) {
     static const IpopDataplaneEvents events = {
         .up = on_up,
@@ -238,6 +254,8 @@ IpopController *ipop_controller_new(const IpopControllerConfig *config, GError *
         .trouble = on_trouble,
     };
     const IpopConf *conf = config->conf;
+    if (!cafile_readable(conf, error))
+        return NULL;
     IpopPins *pins = ipop_pins_load(config->state_dir, conf, error);
     if (pins == NULL)
         return NULL;
