@@ -1,6 +1,7 @@
 #include "controller/internal.h"
 
 #include "tincan/base/error.h"
+#include "tincan/base/secret.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -33,6 +34,8 @@ static void housekeeping(IpopController *c, int64_t now) {
             c->housekeeping_at = c->login_at + wait_time;
         }
     }
+    if (c->xmpp_state == IPOP_XMPP_CONNECTED && now >= c->services_at)
+        ipop_services_ask(c);
     ipop_dataplane_refresh(c->dataplane);
 }
 
@@ -90,15 +93,8 @@ static void want_local(IpopController *c) {
 }
 
 static void want_settings(IpopController *c) {
-    const IpopConf *conf = c->conf;
-    json_t *stun = json_array(), *turn = json_array();
-    for (unsigned i = 0; i < conf->n_stun; i++)
-        json_array_append_new(stun, json_string(conf->stun[i]));
-    for (unsigned i = 0; i < conf->n_turn; i++)
-        json_array_append_new(turn, json_pack("{ss ss ss ss}", "server", conf->turn[i].server, "user", conf->turn[i].user,
-                                              "pass", conf->turn[i].pass, "transport", conf->turn[i].tcp ? "tcp" : "udp"));
-    ipop_dataplane_want(c->dataplane, "set_servers", json_pack("{so so}", "stun", stun, "turn", turn));
-    ipop_dataplane_want(c->dataplane, "set_logging", json_pack("{sI}", "logging", (json_int_t)conf->tincan_logging));
+    ipop_services_want(c);
+    ipop_dataplane_want(c->dataplane, "set_logging", json_pack("{sI}", "logging", (json_int_t)c->conf->tincan_logging));
 }
 
 static void want_xmpp(IpopController *c) {
@@ -153,6 +149,8 @@ static void on_xmpp_state(void *user, IpopXmppState state, const char *jid, cons
     c->swept = false;
     c->housekeeping_at = MIN(c->housekeeping_at, c->login_at + (int64_t)c->conf->wait_time * IPOP_SECOND);
     ipop_controller_wake_at(c, c->housekeeping_at);
+    /* In this order, so that the first link already has the servers. */
+    ipop_services_ask(c);
     send_presence(c);
 }
 
@@ -291,6 +289,7 @@ void ipop_controller_free(IpopController *c) {
     g_source_unref(c->timer);
     ipop_registry_free(c->registry);
     ipop_self_free(c->self);
+    ipop_secret_free(c->services);
     ipop_pins_free(c->pins);
     g_hash_table_destroy(c->oddities);
     g_free(c->xmpp_error);

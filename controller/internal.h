@@ -8,6 +8,7 @@
 #include "controller/conf/conf.h"
 #include "controller/controller.h"
 #include "controller/dataplane/dataplane.h"
+#include "controller/jingle/extdisco.h"
 #include "controller/jingle/session.h"
 #include "controller/peer/pins.h"
 #include "controller/peer/registry.h"
@@ -38,6 +39,9 @@ struct IpopController {
     int64_t login_at;
     bool swept;        /* those who did not come back after it have been marked */
 
+    IpopServices *services; /* what the account's server offers; locked memory; NULL before it said */
+    int64_t services_at;    /* when to ask it again */
+
     GSource *timer;
     int64_t timer_at;
     int64_t housekeeping_at;
@@ -57,6 +61,14 @@ const char *ipop_peer_label(const IpopPeer *peer);
 
 /* Tells tincan and the account's other nodes what this node is called and where: after a change of self. */
 void ipop_controller_announce(IpopController *controller);
+
+/* --- services.c: STUN and TURN servers --- */
+
+/* Tells tincan. */
+void ipop_services_want(IpopController *controller);
+
+/* Asks the account's server, if there is a kind that is not configured. While logged in. */
+void ipop_services_ask(IpopController *controller);
 
 /* --- discovery.c: who is there, and may it be a peer --- */
 

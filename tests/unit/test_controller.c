@@ -209,6 +209,8 @@ bool ipop_xmpp_request(IpopXmpp *client, IpopXmppPriority priority, const char *
                        IpopIqCallback callback, void *user) {
     if (!client->connected)
         return false;
+    if (to == NULL)
+        to = "b.example"; /* the server itself, which offers nothing */
     Pending *pending = g_new0(Pending, 1);
     *pending = (Pending){.from = client, .callback = callback, .user = user};
     g_strlcpy(pending->to, to, sizeof pending->to);

@@ -1,0 +1,71 @@
+#include "controller/internal.h"
+
+#include "tincan/base/secret.h"
+
+/* The STUN and TURN servers that links are made with: the configured ones, and of a kind that is not configured those that
+ * the account's own server offers. */
+
+#define REFRESH_MIN (60 * IPOP_SECOND)
+#define REFRESH_MAX (12 * 3600 * IPOP_SECOND)
+
+static void add_turn(json_t *list, const char *server, const char *user, const char *pass, bool tcp) {
+    json_array_append_new(list, json_pack("{ss ss ss ss}", "server", server, "user", user, "pass", pass, "transport",
+                                          tcp ? "tcp" : "udp"));
+}
+
+void ipop_services_want(IpopController *c) {
+    const IpopConf *conf = c->conf;
+    json_t *stun = json_array(), *turn = json_array();
+    for (unsigned i = 0; i < conf->n_stun; i++)
+        json_array_append_new(stun, json_string(conf->stun[i]));
+    for (unsigned i = 0; i < conf->n_turn; i++)
+        add_turn(turn, conf->turn[i].server, conf->turn[i].user, conf->turn[i].pass, conf->turn[i].tcp);
+    for (unsigned i = 0; c->services != NULL && !conf->stun_given && i < c->services->n_stun; i++)
+        json_array_append_new(stun, json_string(c->services->stun[i].server));
+    for (unsigned i = 0; c->services != NULL && !conf->turn_given && i < c->services->n_turn; i++) {
+        const IpopService *service = &c->services->turn[i];
+        add_turn(turn, service->server, service->user, service->pass, service->tcp);
+    }
+    ipop_dataplane_want(c->dataplane, "set_servers", json_pack("{so so}", "stun", stun, "turn", turn));
+}
+
+/* At half the credentials' life. */
+static int64_t refresh_after(const IpopServices *services) {
+    if (services->expires == INT64_MAX)
+        return REFRESH_MAX;
+    int64_t left = services->expires - g_get_real_time() / IPOP_SECOND;
+    return CLAMP(left, 0, 2 * REFRESH_MAX / IPOP_SECOND) * IPOP_SECOND / 2;
+}
+
+static void take_answer(IpopController *c, const char *xml, size_t n) {
+    IpopServices *services = ipop_secret_new(sizeof *services);
+    if (!ipop_services_parse(xml, n, services)) {
+        ipop_secret_free(services);
+        return;
+    }
+    ipop_secret_free(c->services);
+    c->services = services;
+    c->services_at = ipop_clock_now() + MAX(refresh_after(services), REFRESH_MIN);
+    ipop_log(IPOP_LOG_INFO, "jabber", "the account's server offers stun=%u turn=%u", services->n_stun, services->n_turn);
+    ipop_services_want(c);
+}
+
+static void on_answer_1(void *user, IpopIqOutcome outcome, const char *xml, size_t n) {
+    if (outcome == IPOP_IQ_RESULT)
+        take_answer(user, xml, n);
+}
+
+static void on_answer_2(void *user, IpopIqOutcome outcome, const char *xml, size_t n) {
+    IpopController *c = user;
+    if (outcome == IPOP_IQ_RESULT)
+        take_answer(c, xml, n);
+    else if (outcome == IPOP_IQ_ERROR)
+        ipop_xmpp_request(c->xmpp, IPOP_XMPP_REPLY, "get", NULL, ipop_services_request(1), on_answer_1, c);
+}
+
+void ipop_services_ask(IpopController *c) {
+    if (c->conf->stun_given && c->conf->turn_given)
+        return;
+    c->services_at = ipop_clock_now() + REFRESH_MAX;
+    ipop_xmpp_request(c->xmpp, IPOP_XMPP_REPLY, "get", NULL, ipop_services_request(2), on_answer_2, c);
+}
