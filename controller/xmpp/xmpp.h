@@ -9,6 +9,7 @@
 #include <glib.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define IPOP_STANZA_MAX 65536
 #define IPOP_JID_MAX 1023
@@ -68,6 +69,9 @@ bool ipop_xmpp_send(IpopXmpp *xmpp, IpopXmppPriority priority, const char *xml);
 typedef void (*IpopIqCallback)(void *user, IpopIqOutcome outcome, const char *xml, size_t n);
 bool ipop_xmpp_request(IpopXmpp *xmpp, IpopXmppPriority priority, const char *type, const char *to, const char *payload,
                        IpopIqCallback callback, void *user);
+
+/* Stanzas from the server left out so far: longer than IPOP_STANZA_MAX, of no wanted kind, or answers to nothing asked. */
+uint64_t ipop_xmpp_dropped(const IpopXmpp *xmpp);
 
 /* Calls off callbacks whose user is this one. */
 void ipop_xmpp_cancel(IpopXmpp *xmpp, const void *user);
