@@ -85,9 +85,9 @@ void ipop_inbound_datagram(void *context, uint8_t *datagram, size_t n) {
         return;
     }
     IpopTunnelPeer *peer = entry->peer;
-    uint8_t *frame;
+    uint8_t *frame = datagram + IPOP_WIRE_DATA_HEADER;
     size_t frame_n;
-    IpopOpenResult result = ipop_session_open(entry->session, datagram, n, tunnel->now, &frame, &frame_n);
+    IpopOpenResult result = ipop_session_open(entry->session, frame, datagram, n, tunnel->now, &frame_n);
     if (result != IPOP_OPEN_OK) {
         ipop_count(&peer->counters.drops[cause_of(result)], 1);
         return;

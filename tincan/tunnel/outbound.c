@@ -9,7 +9,8 @@
 #define BURST 32 /* reads per wake-up, so that the network is not kept waiting */
 
 static bool seal_and_send(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path, size_t frame_n) {
-    size_t n = peer->current && path ? ipop_session_seal(peer->current, tunnel->out, frame_n, tunnel->now) : 0;
+    const uint8_t *frame = tunnel->out + IPOP_WIRE_DATA_HEADER;
+    size_t n = peer->current && path ? ipop_session_seal(peer->current, tunnel->out, frame, frame_n, tunnel->now) : 0;
     if (n == 0) {
         ipop_count(&peer->counters.drops[IPOP_DROP_NO_LINK], 1);
         return false;
