@@ -93,10 +93,14 @@ const IpopAead ipop_aead_aesgcm = {
 };
 
 static const IpopAead *const fastest_first[] = {
+#ifdef IPOP_IPSEC_MB
+    &ipop_aead_mb,
+#endif
     &ipop_aead_aesgcm,
     &ipop_aead_chachapoly,
 };
 
+/* libsodium's answer goes for all: what is faster needs the same of the processor, and is tried against libsodium. */
 bool ipop_aead_supports(IpopSuite suite) {
     return suite == IPOP_SUITE_CHACHAPOLY || (suite == IPOP_SUITE_AESGCM && aesgcm_available());
 }

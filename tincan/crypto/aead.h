@@ -14,7 +14,7 @@
 typedef struct IpopAead {
     const char *name;
     IpopSuite suite;
-    /* This machine can do it. From any thread. */
+    /* This machine can do it. From any thread. The first call may take milliseconds: see ipop_aead_mb. */
     bool (*available)(void);
     void *(*key_new)(const uint8_t key[static 32]); /* locked memory; freed by ipop_secret_free */
     /* text: n bytes. ret_sealed: n bytes and the tag. */
@@ -27,6 +27,9 @@ typedef struct IpopAead {
 
 extern const IpopAead ipop_aead_chachapoly; /* libsodium, RFC 8439 */
 extern const IpopAead ipop_aead_aesgcm;     /* libsodium, needs AES-NI and PCLMULQDQ */
+/* intel-ipsec-mb, where that is built in: asking whether it is available loads the library's code for this processor
+ * (3 MiB of the file become resident) and tries it against libsodium. */
+extern const IpopAead ipop_aead_mb;
 
 /* This machine can do the suite. Loads nothing. */
 bool ipop_aead_supports(IpopSuite suite);
