@@ -67,7 +67,8 @@ static void print_peers(const IpopView *view, FILE *out) {
     static const char *const heads[] = {"PEER", "ADDRESS", "STATE", "PATH", "THROUGH", "RTT", "SENT", "RECEIVED", "REASON"};
     g_autoptr(IpopTable) table = ipop_table_new(G_N_ELEMENTS(heads));
     if (view->peers->len == 0) {
-        ipop_text_line(out, "no peers: nobody else is logged in to this Jabber account");
+        ipop_text_line(out, connected(view->local) ? "no peers: no other node is logged in to this Jabber account"
+                                                   : "no peers are known");
         return;
     }
     ipop_table_row(table, heads);

@@ -102,12 +102,14 @@ IpopConf *ipop_conf_parse(const char *text, size_t n, const char *origin, const 
 
 /* --- files --- */
 
-static void set_file_error(GError **error, const char *path, int code) {
+/* what: "configuration" or "password". */
+static void set_file_error(GError **error, const char *path, const char *what, int code) {
     const char *remedy = code == ENOENT || code == ENOTDIR ? "check the path"
                          : code == EACCES                  ? "let the user that runs this read it (chgrp, chmod g+r)"
                          : code == EISDIR                  ? "give the path of a file"
                                                            : "check the disk";
-    g_set_error(error, IPOP_ERROR, IPOP_ERROR_CONFIG, "%s: cannot be read: %s: %s", path, g_strerror(code), remedy);
+    g_set_error(error, IPOP_ERROR, IPOP_ERROR_CONFIG, "%s: the %s can't be read: %s: %s", path, what, g_strerror(code),
+                remedy);
 }
 
 /* Reads to the end, max bytes at most; more than that has not fitted. -1 and errno on failure. */
@@ -154,7 +156,7 @@ IpopConf *ipop_conf_load(const char *file, const char *overlay_json, GError **er
     char *text = g_malloc(IPOP_CONF_FILE_MAX + 1);
     ssize_t n = read_file(file, text, IPOP_CONF_FILE_MAX + 1);
     if (n < 0)
-        set_file_error(error, file, errno);
+        set_file_error(error, file, "configuration", errno);
     else if (n > IPOP_CONF_FILE_MAX)
         g_set_error(error, IPOP_ERROR, IPOP_ERROR_CONFIG, "%s: is larger than 1 MiB: this is no configuration", file);
     else
@@ -194,7 +196,7 @@ static char *password_from_file(const char *path, bool may_lack, GError **error)
         g_set_error(error, IPOP_ERROR, IPOP_ERROR_CONFIG,
                     "%s: must hold the password alone, as one line of 1 to %d bytes", path, PASSWORD_MAX);
     else if (!may_lack || errno != ENOENT)
-        set_file_error(error, path, errno);
+        set_file_error(error, path, "password", errno);
     ipop_secret_free(buffer);
     return NULL;
 }
@@ -227,9 +229,10 @@ static ssize_t read_hidden_line(int tty, const char *prompt, char *buffer, size_
     return n;
 }
 
-/* Locked memory. NULL alone when there is no terminal to ask on: none at all, or (started with &) not ours to read. */
+/* Locked memory. NULL alone when there is no terminal to ask on: none as standard input, or (started with &) not ours to
+ * read: that would stop us for ever. */
 static char *password_from_terminal(const char *jid, GError **error) {
-    int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    int tty = isatty(STDIN_FILENO) ? open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY) : -1;
     if (tty < 0)
         return NULL;
     char *buffer = NULL;

@@ -123,9 +123,10 @@ static void seek(IpopDataplane *dataplane) {
     dataplane->seeking_since = 0;
     dataplane->told = false;
     survey_end(&dataplane->survey);
-    ipop_outbox_close(dataplane->outbox);
+    /* First, so that the receiver does not take what fails now for failures of links. */
     if (was_attached)
         dataplane->events.down(dataplane->user);
+    ipop_outbox_close(dataplane->outbox);
 }
 
 /* The secret is another at each start of tincan, so it is read before each hello. */

@@ -26,12 +26,14 @@ typedef struct {
     char path[16];  /* while online */
     int64_t since;  /* of link and available together (policy.h) */
     int64_t found;  /* when the present effort for a link began: for the log */
-    int64_t retry_at;
+    int64_t retry_at, renew_at; /* policy.h */
     int64_t wake_at; /* when policy wants to look again; INT64_MAX: not by itself */
     unsigned failures; /* in a row */
     bool first;      /* the own tincan lost the link: see policy.h */
     unsigned generation; /* of the newest link asked for or seen; only grows */
     char *why;       /* the last failure, as it was logged; NULL none */
+    int64_t offers_since; /* a peer may not make us gather without end: its offers of late */
+    unsigned offers;
     IpopTalk *talk;  /* NULL: none */
 } IpopPeer;
 

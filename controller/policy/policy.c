@@ -10,14 +10,23 @@ static int64_t start_time(const IpopPolicyFacts *facts) {
 }
 
 IpopPolicyDecision ipop_policy_decide(const IpopPolicyFacts *facts, int64_t now) {
-    if (!facts->tincan || facts->link == IPOP_POLICY_LINK_ONLINE)
+    bool may_start = facts->login && facts->available && !facts->refused;
+    if (!facts->tincan)
         return (IpopPolicyDecision){.verb = IPOP_POLICY_NOTHING};
-    if (facts->link == IPOP_POLICY_LINK_TRYING)
+    switch (facts->link) {
+    case IPOP_POLICY_LINK_TRYING:
         return when(IPOP_POLICY_GIVE_UP, facts->since + IPOP_POLICY_PATIENCE, now);
-    if (!facts->available)
-        return when(IPOP_POLICY_FORGET, facts->since + 2 * facts->wait_time, now);
-    if (facts->login && !facts->refused)
-        return when(IPOP_POLICY_START, start_time(facts), now);
+    case IPOP_POLICY_LINK_ONLINE:
+        if (may_start && facts->renew_at != 0)
+            return when(IPOP_POLICY_START, facts->renew_at, now);
+        break;
+    case IPOP_POLICY_LINK_DOWN:
+        if (!facts->available)
+            return when(IPOP_POLICY_FORGET, facts->since + 2 * facts->wait_time, now);
+        if (may_start)
+            return when(IPOP_POLICY_START, start_time(facts), now);
+        break;
+    }
     return (IpopPolicyDecision){.verb = IPOP_POLICY_NOTHING};
 }
 

@@ -24,7 +24,7 @@ typedef enum {
 /* Times in microseconds of ipop_clock_now. */
 typedef struct {
     bool tincan;      /* the data plane answers */
-    bool login;       /* own Jabber login */
+    bool login;       /* own Jabber login, in which the peer was seen */
     bool available;   /* the peer's, as last heard */
     bool refused;
     bool lower;       /* own uid is the lower one */
@@ -32,6 +32,7 @@ typedef struct {
     IpopPolicyLink link;
     int64_t since;    /* of `link` and `available` together: since when there could be a session */
     int64_t retry_at; /* back-off: not before; 0 none */
+    int64_t renew_at; /* an online link wants another generation from then on (the host's network changed); 0 no */
     int64_t wait_time;
 } IpopPolicyFacts;
 

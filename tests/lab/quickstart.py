@@ -48,6 +48,7 @@ class Machine:
             self.config = {**json.load(f), **overlay(world, host, account, name, ip4), **servers(world, host)}
         with open(f"{self._folder}/config.json", "w", encoding="utf-8") as f:
             json.dump(self.config, f, indent=2)
+        os.chmod(f"{self._folder}/config.json", 0o600)
 
     def _argv(self, command):
         return ["env", f"PATH={self._path}", "bash", "-c", f"cd {self._folder} && {command}"]
@@ -62,6 +63,14 @@ class Machine:
         print(f"\n{self.name}# {command}")
         done = self.ns.run(*self._argv(command), mounts=self._mounts, check=False)
         print((done.stdout + done.stderr).replace("\x02\x01", "..").rstrip(), flush=True)
+
+    def logs(self):
+        """What the two programs have logged."""
+        for name in ("tincan.log", "controller.log"):
+            path = f"{self._folder}/{name}"
+            if os.path.exists(path):
+                with open(path, encoding="utf-8", errors="replace") as f:
+                    yield f"--- {self.name}'s {name}\n{f.read()}"
 
     def online(self, control):
         answers = control.ask({"m": "get_state"}) or []
@@ -86,14 +95,18 @@ def show(world):
     account = world.prosody.account()
     alice, bob = machines = Machine(world, "alice", "172.31.0.1", account), Machine(world, "bob", "172.31.0.2", account)
     print(f"alice's config.json; bob's differs in name and ip4:\n{json.dumps(alice.config, indent=2)}")
-    connect(machines)
+    try:
+        connect(machines)
+    except AssertionError as error:
+        sys.exit("\n".join([f"They did not connect: {error}", *alice.logs(), *bob.logs()]))
     for machine in machines:
         machine.show("ipop status")
     alice.show("ping -c 3 172.31.0.2")
-    server = bob.start("iperf3 -s -1", "iperf3.log")
+    print()
+    server = bob.start("iperf3 -s -1 --forceflush", "iperf3.log")
     server.wait_output("Server listening")
     alice.show("iperf3 -c 172.31.0.2 -t 3 | grep -E 'sender|receiver'")
-    alice.show(r"""echo -e '\x02\x01{"m":"get_state"}' | netcat -q 1 -u 127.0.0.1 5800""")
+    alice.show(r"""echo -e '\x02\x01{"m":"get_state"}' | netcat -w 1 -u 127.0.0.1 5800""")
     print(REAL)
 
 

@@ -2,13 +2,16 @@
 
 import json
 import os
-import socket
 
 from lab.capture import Capture
 from lab.case import LabTest
 from lab.control import HEADER, Control
+from lab.wait import wait_for
 
-ARTICLE = r"""echo -e '\x02\x01{"m":"get_state"}' | netcat -q 1 -u 127.0.0.1 5800"""
+# The line as printed in 2014. Debian 12's other netcat, the OpenBSD one, shuts the socket in both directions when -q is given
+# and its input ends, and then shows no answer to anything sent by UDP; it needs -w 1 in place of -q 1.
+ARTICLE = r"""echo -e '\x02\x01{"m":"get_state"}' | %s -u 127.0.0.1 5800"""
+NETCATS = ("nc.traditional -q 1", "nc.openbsd -w 1")
 
 CHANGING = {
     "set_cb_endpoint": {},
@@ -60,10 +63,11 @@ class ControlPort(LabTest):
 
     def test_article(self):
         """the article's netcat line is answered as the article says"""
-        said = self.a.ns.run("bash", "-c", ARTICLE).stdout
-        parts = said.split("\x02\x01")[1:]
-        self.assertEqual(len(parts), 2, said)
-        self.assertTrue(all(part.endswith("\n") for part in parts))
+        for netcat in NETCATS:
+            said = self.a.ns.run("bash", "-c", ARTICLE % netcat).stdout
+            parts = said.split("\x02\x01")[1:]
+            self.assertEqual(len(parts), 2, f"{netcat}: {said}")
+            self.assertTrue(all(part.endswith("\n") for part in parts))
         local, peer = map(json.loads, parts)
         self.assertEqual((local["type"], peer["type"]), ("local_state", "peer_state"))
         for key in ("_uid", "_fpr", "_ip4", "_ip6", "_mac", "_name", "_jid", "_xmpp", "_version"):
@@ -135,10 +139,13 @@ class ControlPort(LabTest):
         self.addCleanup(capture.close)
         self.a.controller.stop()
         self.a.start_controller()
+
+        def enough():
+            packets = [p[4] for p in capture.udp() if p[4][:2] == b"\x02\x02"]
+            return packets if len(packets) > 3 else None
+        sealed = wait_for("sealed datagrams of the controller", enough)
         self.a.wait_connected()
         self.a.wait_online(self.b)
-        sealed = [p[4] for p in capture.udp() if p[4][:2] == b"\x02\x02"]
-        self.assertGreater(len(sealed), 3, "the controller sent nothing sealed")
         for packet in sealed:
             self.assertNotIn(b'"m"', packet)
         before = self.facts()
@@ -159,9 +166,8 @@ class ControlPort(LabTest):
         self.addCleanup(capture.close)
         self.a.controller.stop()
         self.a.start_controller()
-        self.a.wait_connected()
+        wait_for("some traffic", lambda: len(capture.packets()) > 20)
         frames = b"".join(capture.packets())
-        self.assertGreater(len(frames), 1000)
         for shape in (secret, secret.hex().encode()):
             self.assertNotIn(shape, frames)
 
@@ -178,23 +184,18 @@ class Port(LabTest):
     def test_taken_first(self):
         """who takes the port before tincan learns nothing from the controller"""
         node = self.node(self.site("home").host, "alice", "172.31.0.1")
+        node.start_tincan()
+        node.wait_ready()
+        node.tincan.kill()  # its secret stays in the runtime directory
         with node.ns.socket() as thief:
             thief.bind(("127.0.0.1", 5800))
             thief.settimeout(10)
             node.start_controller()
-            heard = [thief.recvfrom(65536) for _ in range(3)]
-            for data, sender in heard:
+            forged = dict(type="hello", epoch="0" * 32, time=1, mac="0" * 64)
+            for _ in range(5):
+                data, sender = thief.recvfrom(65536)
+                self.assertEqual(data[:2], HEADER, "something sealed for a thief")
                 request = json.loads(data[2:])
-                self.assertEqual(data[:2], HEADER)
                 self.assertIn(request["m"], ("hello", "get_state"), data)
-                reply = dict(type="hello", epoch="0" * 32, time=1, mac="0" * 64)
-                thief.sendto(HEADER + json.dumps(reply).encode(), sender)
-            thief.settimeout(1)
-            try:
-                while True:
-                    data = thief.recv(65536)
-                    self.assertEqual(data[:2], HEADER, "sealed for a thief")
-                    self.assertNotIn(node.overlay["xmpp_password"].encode(), data)
-                    self.assertNotIn(b"jid", data)
-            except socket.timeout:
-                pass
+                self.assertNotIn("jid", str(request))
+                thief.sendto(HEADER + json.dumps({**forged, "id": request.get("id")}).encode(), sender)

@@ -117,10 +117,13 @@ class Trust(LabTest):
 
     def test_same_name(self):
         """two nodes with one host name and nothing configured: the later takes another name"""
-        a = self.node(self.hosts[0], "x", "172.31.0.1", name=None).start()
+        a, b = self.two()
+        for node in (a, b):
+            del node.overlay["name"]
+        a.start()
         a.wait_connected()
-        b = self.node(self.hosts[1], "y", "172.31.0.2", name=None).start()
-        a.wait_peer("172.31.0.2", lambda p: p["status"] == "online", "online")
+        b.start()
+        a.wait_online(b.ip4)
         wait_for(lambda: f"different names: {a.local()} {b.local()}", lambda: a.local()["_name"] != b.local()["_name"], 20)
 
     def test_identity_is_private(self):

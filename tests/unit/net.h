@@ -5,7 +5,6 @@
 #pragma once
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <glib-unix.h>
 #include <glib.h>
 #include <netinet/in.h>

@@ -143,19 +143,6 @@ static void test_list_bound(Host *host, const void *unused) {
         g_assert_false(g_strv_contains((const char *const *)again + i + 1, again[i]));
 }
 
-/* With privacy extensions the kernel makes a temporary address beside each stable one. */
-static void test_temporary_first(Host *host, const void *unused) {
-    int fd = open("/proc/sys/net/ipv6/conf/dsl0/use_tempaddr", O_WRONLY | O_CLOEXEC);
-    g_assert_cmpint(write(fd, "2", 1), ==, 1);
-    close(fd);
-    add6(host->dsl, "2001:db8:9::9", IFA_F_NODAD | IFA_F_MANAGETEMPADDR, 1800);
-    static const char *const lan[] = {"lan0", NULL};
-    g_auto(GStrv) list = ipop_addresses_list(OWN, lan);
-    g_assert_cmpuint(g_strv_length(list), ==, 2);
-    g_assert_true(g_str_has_prefix(list[0], "2001:db8:9:"));
-    g_assert_cmpstr(list[1], ==, "2001:db8:9::9");
-}
-
 static void count(void *user) {
     ++*(unsigned *)user;
 }
@@ -170,6 +157,27 @@ static void wait_for(const unsigned *counter, unsigned value) {
     while (*counter < value)
         g_main_context_iteration(NULL, TRUE);
     g_source_remove(guard);
+}
+
+/* With privacy extensions the kernel makes a temporary address beside each stable one. */
+static void test_temporary_first(Host *host, const void *unused) {
+    int fd = open("/proc/sys/net/ipv6/conf/dsl0/use_tempaddr", O_WRONLY | O_CLOEXEC);
+    g_assert_cmpint(write(fd, "2", 1), ==, 1);
+    close(fd);
+    unsigned changes = 0;
+    static const char *const lan[] = {"lan0", NULL};
+    IpopAddressWatch *watch = ipop_address_watch_new(OWN, count, &changes, NULL);
+    add6(host->dsl, "2001:db8:9::9", IFA_F_NODAD | IFA_F_MANAGETEMPADDR, 1800);
+    g_auto(GStrv) list = NULL;
+    for (unsigned seen = 1; !list || g_strv_length(list) < 2; seen++) {
+        wait_for(&changes, seen); /* it may be tentative for a moment */
+        g_strfreev(list);
+        list = ipop_addresses_list(OWN, lan);
+    }
+    ipop_address_watch_free(watch);
+    g_assert_cmpuint(g_strv_length(list), ==, 2);
+    g_assert_true(g_str_has_prefix(list[0], "2001:db8:9:"));
+    g_assert_cmpstr(list[1], ==, "2001:db8:9::9");
 }
 
 static void test_watch(Host *host, const void *unused) {

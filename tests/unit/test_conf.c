@@ -459,8 +459,8 @@ static void load_fails(const char *path, const char *rest) {
 }
 
 static void test_files(Dir *dir, const void *unused) {
-    load_fails(dir->file, "cannot be read: No such file or directory: check the path");
-    load_fails(dir->dir, "cannot be read: Is a directory: give the path of a file");
+    load_fails(dir->file, "the configuration can't be read: No such file or directory: check the path");
+    load_fails(dir->dir, "the configuration can't be read: Is a directory: give the path of a file");
     write_file(dir->file, "", 0, 0600);
     load_fails(dir->file, "is empty; it must hold a JSON object such as {\"xmpp_username\": \"user@example.org\"}");
 
@@ -479,7 +479,7 @@ static void test_files(Dir *dir, const void *unused) {
 
     if (geteuid() != 0) {
         g_assert_cmpint(g_chmod(dir->file, 0), ==, 0);
-        load_fails(dir->file, "cannot be read: Permission denied: let the user that runs this read it (chgrp, chmod g+r)");
+        load_fails(dir->file, "the configuration can't be read: Permission denied: let the user that runs this read it (chgrp, chmod g+r)");
     }
 }
 
@@ -564,7 +564,7 @@ static void test_password_file(Dir *dir, const void *unused) {
     IpopConf *conf = good(NULL, text);
     GError *error = NULL;
     g_assert_false(ipop_conf_read_password(conf, &error));
-    g_assert_true(g_str_has_suffix(error->message, ": cannot be read: No such file or directory: check the path"));
+    g_assert_true(g_str_has_suffix(error->message, ": the password can't be read: No such file or directory: check the path"));
     g_error_free(error);
     ipop_conf_free(conf);
 }

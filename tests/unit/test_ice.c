@@ -279,6 +279,40 @@ static void test_send_after_close(void) {
     ipop_servers_free(servers);
 }
 
+typedef struct {
+    IpopPath *path;
+    atomic_bool stop;
+} Stream;
+
+static gpointer send_on(gpointer data) {
+    Stream *stream = data;
+    while (!atomic_load(&stream->stop))
+        send_one(stream->path, DATA, 1000);
+    ipop_path_unref(stream->path);
+    return NULL;
+}
+
+/* The last reference may be the data thread's, given up at any moment of the closing. */
+static void test_close_while_sending(void) {
+    IpopServers *servers = ipop_servers_new();
+    for (unsigned i = 0; i < 20; i++) {
+        Side a, b;
+        pair_open(&a, &b, servers);
+        NET_WAIT(pair_connected(&a, &b));
+        Stream stream = {ipop_path_ref(a.path)};
+        GThread *thread = g_thread_new("sender", send_on, &stream);
+        NET_WAIT(b.received > 10);
+        side_clear(&a);
+        for (unsigned turns = 0; turns < i; turns++)
+            g_main_context_iteration(NULL, FALSE);
+        atomic_store(&stream.stop, true);
+        g_thread_join(thread);
+        side_clear(&b);
+    }
+    wait_until_gone();
+    ipop_servers_free(servers);
+}
+
 /* From inside every event, and before any: nothing comes afterwards (the callbacks check), and nothing stays behind. */
 static void test_close_anywhere(void) {
     IpopServers *servers = ipop_servers_new();
@@ -410,8 +444,11 @@ static void test_reasons(void) {
         "no candidates came from the peer",
     };
     IpopServers *servers = ipop_servers_new();
-    Side side[G_N_ELEMENTS(reasons)];
+    Side side[G_N_ELEMENTS(reasons)], a, b;
     IpopCandidate c;
+    pair_open(&a, &b, servers);
+    NET_WAIT(pair_connected(&a, &b));
+    side_clear(&b);
     for (unsigned i = 0; i < G_N_ELEMENTS(reasons); i++) {
         side_open(&side[i], servers, true, "10.99.0.1", NULL);
         side_set_remote(&side[i], "abcd", "abcdefghijklmnopqrstuv");
@@ -426,6 +463,9 @@ static void test_reasons(void) {
         g_assert_cmpstr(side[i].why, ==, reasons[i]);
         side_clear(&side[i]);
     }
+    NET_WAIT(a.state == IPOP_TRANSPORT_FAILED);
+    g_assert_cmpstr(a.why, ==, "the peer stopped answering the checks of a path that had worked");
+    side_clear(&a);
     wait_until_gone();
     ipop_servers_free(servers);
 }
@@ -459,6 +499,7 @@ int main(int argc, char **argv) {
     g_test_add_func("/ice/threads", test_threads);
     g_test_add_func("/ice/datagrams", test_datagrams);
     g_test_add_func("/ice/send-after-close", test_send_after_close);
+    g_test_add_func("/ice/close-while-sending", test_close_while_sending);
     g_test_add_func("/ice/close-anywhere", test_close_anywhere);
     g_test_add_func("/ice/early-candidates", test_early_candidates);
     g_test_add_func("/ice/no-address", test_no_address);

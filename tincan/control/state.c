@@ -15,12 +15,13 @@ static void make_mac(const IpopUid *uid, char ret_text[static 18]) {
 json_t *ipop_state_local(const IpopDaemon *daemon) {
     const IpopLocal *local = &daemon->local;
     const IpopTunConfig *addresses = &local->addresses;
-    char fpr[IPOP_FPR_SIZE], mac[18] = "";
+    char fpr[IPOP_FPR_SIZE], key[IPOP_KEY_TEXT_SIZE], mac[18] = "";
     ipop_fingerprint(daemon->identity->public_key, fpr);
+    ipop_key_to_text(daemon->identity->public_key, key);
     if (*addresses->ip4)
         make_mac(&daemon->identity->uid, mac);
-    return json_pack("{ss ss ss ss ss ss ss ss ss ss ss sI}", "type", "local_state", "_uid", daemon->identity->uid.hex, "_fpr",
-                     fpr, "_ip4", addresses->ip4, "_ip6", addresses->ip6, "_mac", mac, "_name", local->name, "_jid",
+    return json_pack("{ss ss ss ss ss ss ss ss ss ss ss ss ss sI}", "type", "local_state", "_uid", daemon->identity->uid.hex, "_fpr",
+                     fpr, "_key", key, "_suites", ipop_suites_text(ipop_handshake_suites()), "_ip4", addresses->ip4, "_ip6", addresses->ip6, "_mac", mac, "_name", local->name, "_jid",
                      local->jid, "_xmpp", local->xmpp, "_xmpp_error", local->xmpp_error, "_version", IPOP_VERSION, "_peers",
                      (json_int_t)g_hash_table_size(daemon->peers));
 }

@@ -1,7 +1,6 @@
 #include "tincan/link/servers.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <gio/gio.h>
 #include <glib-unix.h>
 #include <netinet/in.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #define PORT_DEFAULT 3478    /* RFC 8489 section 18.6 */
+#define HOST_MAX 253         /* RFC 1035 section 2.3.4 */
 #define REFRESH_S 300
 #define REPEAT_MS 500        /* RTO of RFC 8489 section 6.2.1 */
 #define REQUESTS_MAX 3       /* per server and round */
@@ -87,18 +87,34 @@ static void server_clear(Server *server) {
     *server = (Server){0};
 }
 
+/* "host", "host:port", "[v6]", "[v6]:port". No service names: they would be looked up. */
+static bool parse_server(const char *text, char **ret_host, uint16_t *ret_port) {
+    bool literal = *text == '[';
+    const char *host = literal ? text + 1 : text;
+    size_t n = strcspn(host, literal ? "]" : ":");
+    const char *rest = host + n;
+    guint64 port = PORT_DEFAULT;
+
+    if (literal && *rest++ != ']')
+        return false;
+    if (n == 0 || n > HOST_MAX || (*rest && *rest != ':'))
+        return false;
+    if (*rest && !g_ascii_string_to_unsigned(rest + 1, 10, 1, UINT16_MAX, &port, NULL))
+        return false;
+    g_autofree char *name = g_strndup(host, n);
+    if (literal ? !g_hostname_is_ip_address(name) : strpbrk(name, "[]/@%\"' \t\r\n") != NULL)
+        return false;
+    *ret_host = g_steal_pointer(&name);
+    *ret_port = (uint16_t)port;
+    return true;
+}
+
 static bool server_init(Server *server, const char *text) {
-    g_autoptr(GSocketConnectable) parsed = g_network_address_parse(text, PORT_DEFAULT, NULL);
-    if (!parsed)
+    Server s = {0};
+    if (!parse_server(text, &s.host, &s.port))
         return false;
-    GNetworkAddress *address = G_NETWORK_ADDRESS(parsed);
-    if (g_network_address_get_port(address) == 0)
-        return false;
-    *server = (Server){
-        .text = g_strdup(text),
-        .host = g_strdup(g_network_address_get_hostname(address)),
-        .port = g_network_address_get_port(address),
-    };
+    s.text = g_strdup(text);
+    *server = s;
     return true;
 }
 

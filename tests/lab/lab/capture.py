@@ -11,7 +11,7 @@ class Capture:
         folder = world.folder("capture")
         self._file = f"{folder}/packets"
         with open(self._file, "wb") as out:
-            argv = ["tcpdump", "-i", interface, "-U", "-s", "0", "-w", "-"] + ([expression] if expression else [])
+            argv = ["tcpdump", "-i", interface, "--immediate-mode", "-U", "-s", "0", "-w", "-"] + ([expression] if expression else [])
             self._process = namespace.start("tcpdump", argv, f"{folder}/log", stdout=out)
         self._process.wait_output("listening on")
 

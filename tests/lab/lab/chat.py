@@ -7,6 +7,7 @@ chat.py JID PASSWORD HOST PORT CAFILE: prints one JSON object per line for "onli
 
 import asyncio
 import json
+import os
 import sys
 
 if __name__ != "__main__":
@@ -58,16 +59,21 @@ def _main():
         await client.get_roster()
         say("online", jid=str(client.boundjid))
 
-    def read_line():
-        order = json.loads(sys.stdin.readline() or "null")
-        if order:
+    waiting = bytearray()
+
+    def read_lines():
+        waiting.extend(os.read(0, 65536))
+        while b"\n" in waiting:
+            line, _, rest = bytes(waiting).partition(b"\n")
+            waiting[:] = rest
+            order = json.loads(line)
             client.send_message(mto=order["to"], mbody=order["body"], mtype="chat")
 
     client.add_event_handler("session_start", session_start)
     client.add_event_handler("failed_all_auth", lambda _: say("refused"))
     client.add_event_handler("message", lambda m: say("message", sender=str(m["from"]), body=m["body"]))
     client.connect((host, int(port)))
-    asyncio.get_event_loop().add_reader(sys.stdin, read_line)
+    asyncio.get_event_loop().add_reader(0, read_lines)
     client.process(forever=True)
 
 

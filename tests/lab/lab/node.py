@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 
 from .control import Control
@@ -17,14 +18,13 @@ CONNECT = 20  # seconds within which a link must be there; far more than it take
 
 
 def overlay(world, host, account, name, ip4=None, **keys):
-    """What a lab's node lays over the configuration file. A key given as None is left out."""
+    """What a lab's node lays over the configuration file. None: the key shall be absent."""
     jid, password = account
     ejabberd = jid.endswith("@" + world.EJABBERD_DOMAIN)
     server = world.EJABBERD if ejabberd else world.XMPP if host.ip4 else world.XMPP6
     result = dict(xmpp_username=jid, xmpp_password=password, xmpp_host=server, xmpp_cafile=world.authority.cafile, name=name,
                   ip4=ip4)
-    result.update(keys)
-    return {key: value for key, value in result.items() if value is not None}
+    return {**result, **keys}
 
 
 def servers(world, host, turn=("udp",)):
@@ -37,7 +37,7 @@ def servers(world, host, turn=("udp",)):
 
 class Node:
     """config: a file below config/, used as it stands. keys: laid over it; by default the lab's STUN and TURN servers are
-    among them. tap, port, contr_port: for several nodes on one host."""
+    among them; None takes the file's own away. tap, port, contr_port: for several nodes on one host."""
 
     def __init__(self, world, host, name, account, ip4=None, config="config.json", tap="ipop", port=5800, contr_port=5801,
                  **keys):
@@ -52,10 +52,21 @@ class Node:
             keys = {**servers(world, host), **keys}
         if (port, contr_port) != (5800, 5801):
             keys.update(svpn_port=port, contr_port=contr_port)
-        self.overlay = overlay(world, host, account, name, ip4, **keys)
+        wanted = overlay(world, host, account, name, ip4, **keys)
+        self.overlay = {key: value for key, value in wanted.items() if value is not None}
+        self._without(wanted.keys() - self.overlay.keys())
         self.tincan = self.controller = None
         self._control = Control(self.ns, port)
         world.nodes.append(self)
+
+    def _without(self, keys):
+        """Uses a copy of the configuration file where these are not."""
+        with open(self.config, encoding="utf-8") as f:
+            content = json.load(f)
+        if keys & content.keys():
+            self.config = f"{self.folder}/config.json"
+            with open(self.config, "w", encoding="utf-8") as f:
+                json.dump({key: value for key, value in content.items() if key not in keys}, f)
 
     # --- the two programs
 
@@ -83,7 +94,7 @@ class Node:
         running = [p for p in (self.controller, self.tincan) if p and p.running()]
         for process in running:
             process.send(signal.SIGTERM)
-        return [process.stop() for process in running]
+        return [process.stop(0) for process in running]  # 0: asked once is enough
 
     def close(self):
         self.stop()
@@ -102,7 +113,7 @@ class Node:
             merged = {**json.load(f), **self.overlay, **keys}
         path = f"{self.folder}/check.json"
         with open(path, "w", encoding="utf-8") as f:
-            json.dump({k: v for k, v in merged.items() if v is not None}, f)
+            json.dump(merged, f)
         return path
 
     # --- what it says of itself
@@ -141,6 +152,14 @@ class Node:
             local = self.local()
             return local if local and local["_xmpp"] == "connected" else None
         return wait_for(lambda: f"{self.name} logged in: {self.local()}", connected, timeout)
+
+    def wait_trouble(self, pattern, timeout=CONNECT):
+        """Not logged in, for a reason that matches the regular expression; the local_state."""
+        def trouble():
+            local = self.local()
+            found = local and local["_xmpp"] != "connected" and re.search(pattern, local.get("_xmpp_error", ""))
+            return local if found else None
+        return wait_for(lambda: f"{self.name} says /{pattern}/: {self.local()}", trouble, timeout)
 
     def wait_peer(self, who, condition, what, timeout=CONNECT):
         """The peer_state of who once condition(peer_state) holds."""

@@ -57,7 +57,7 @@ class Site:
 
     def _public_host(self, uplink):
         ns = self._namespace(self.kind)
-        ip4, ip6 = ("", self.ip6) if self.kind == "v6only" else (self.ip4, "")
+        ip4, ip6 = "" if self.kind == "v6only" else self.ip4, self.ip6
         uplink.attach(ns, [ip4] if ip4 else [], [ip6] if ip6 else [])
         if self.kind == "hostfw":
             ns.nft(nat.HOST_FIREWALL)

@@ -1,0 +1,245 @@
+#include "controller/internal.h"
+
+#include <string.h>
+
+#define ODDITIES_MAX 64
+#define HEARD_INTERVAL IPOP_SECOND
+#define SETTLE_MAX 4096 /* each round moves to a name or address not tried before */
+
+/* --- telling tincan --- */
+
+void ipop_discovery_push(IpopController *c, IpopPeer *peer, bool heard) {
+    char key[IPOP_KEY_TEXT_SIZE], ip6[INET6_ADDRSTRLEN];
+    if (!peer->met)
+        return;
+    ipop_key_to_text(peer->node.key, key);
+    /* Its IPv6 address follows from its uid; another one would be another node's. */
+    ipop_self_ip6(c->conf, &peer->uid, ip6);
+    if (strcmp(peer->node.ip6, ip6) != 0)
+        ip6[0] = '\0';
+    json_t *message = json_pack("{ss ss ss ss ss ss ss ss sb}", "uid", peer->uid.hex, "key", key, "name", peer->node.name,
+                                "jid", peer->jid, "ip4", peer->node.ip4, "ip6", ip6, "suites",
+                                ipop_suites_text(peer->node.suites), "presence",
+                                peer->available ? "available" : "unavailable", "heard", heard);
+    if (peer->refused != NULL)
+        json_object_set_new(message, "reason", json_string(peer->refused));
+    ipop_dataplane_want(c->dataplane, "set_remote_ip", message);
+    if (heard)
+        peer->pushed = ipop_clock_now();
+}
+
+void ipop_discovery_heard(IpopController *c, IpopPeer *peer) {
+    if (ipop_clock_now() - peer->pushed >= HEARD_INTERVAL)
+        ipop_discovery_push(c, peer, true);
+}
+
+/* --- own name and address --- */
+
+static bool meet_all(IpopController *c) {
+    bool changed = false;
+    for (unsigned i = 0; i < ipop_registry_count(c->registry); i++) {
+        const IpopPeer *peer = ipop_registry_nth(c->registry, i);
+        if (peer->met && peer->available)
+            changed |= ipop_self_meet(c->self, &peer->node, false);
+    }
+    for (unsigned i = 0; i < ipop_pins_count(c->pins); i++) {
+        const IpopPin *pin = ipop_pins_nth(c->pins, i);
+        const IpopPeer *peer = ipop_registry_get(c->registry, &pin->uid);
+        if (peer != NULL && peer->met && peer->available)
+            continue; /* what it says of itself now counts */
+        IpopNode node = {.uid = pin->uid};
+        g_strlcpy(node.name, pin->name, sizeof node.name);
+        g_strlcpy(node.ip4, pin->ip4, sizeof node.ip4);
+        changed |= ipop_self_meet(c->self, &node, true);
+    }
+    return changed;
+}
+
+bool ipop_discovery_settle_self(IpopController *c) {
+    IpopNode before = c->self->node;
+    for (unsigned i = 0; i < SETTLE_MAX && meet_all(c); i++)
+        continue;
+    bool changed = strcmp(before.name, c->self->node.name) != 0 || strcmp(before.ip4, c->self->node.ip4) != 0;
+    g_autoptr(GError) error = NULL;
+    if (!ipop_self_keep_address(c->self, &error) && ipop_log_limit(&c->pins_limit, ipop_clock_now()))
+        ipop_log(IPOP_LOG_WARNING, "self", "the chosen address can't be kept for the next start: %s", error->message);
+    if (changed)
+        ipop_log(IPOP_LOG_INFO, "self", "another node has this one's name or address, and this one's was not configured: now "
+                 "name=%s address=%s (were %s, %s)", c->self->node.name, c->self->node.ip4, before.name, before.ip4);
+    return changed;
+}
+
+/* --- may it be a peer --- */
+
+/* NULL: it may. */
+static char *find_objection(IpopController *c, const IpopPeer *peer) {
+    bool lasting;
+    char *why = ipop_self_objection(c->self, &peer->node, &lasting);
+    if (why == NULL)
+        ipop_pins_judge(c->pins, &peer->node, peer->jid, &why);
+    else if (lasting && ipop_log_limit(&c->clash_limit, ipop_clock_now()))
+        ipop_log(IPOP_LOG_ERROR, "peer", "can't connect to %s: %s", ipop_peer_label(peer), why);
+    return why;
+}
+
+static void remember(IpopController *c, const IpopPeer *peer) {
+    g_autoptr(GError) error = NULL;
+    if (!ipop_pins_remember(c->pins, &peer->node, peer->jid, &error) && ipop_log_limit(&c->pins_limit, ipop_clock_now()))
+        ipop_log(IPOP_LOG_WARNING, "peer", "%s can't be remembered: %s", ipop_peer_label(peer), error->message);
+}
+
+/* Whether the peer is refused, and all that follows from a change of that. */
+static void judge(IpopController *c, IpopPeer *peer) {
+    g_autofree char *why = find_objection(c, peer);
+    bool was_refused = peer->refused != NULL;
+    bool changed = g_strcmp0(why, peer->refused) != 0;
+    g_free(peer->refused);
+    peer->refused = g_strdup(why);
+    if (why == NULL)
+        remember(c, peer);
+    if (!changed)
+        return;
+    if (why != NULL) {
+        ipop_log(IPOP_LOG_WARNING, "peer", "refused name=%s address=%s uid=%.8s: %s", ipop_peer_label(peer), peer->node.ip4,
+                 peer->uid.hex, why);
+        ipop_links_refuse(peer);
+    } else if (was_refused) {
+        ipop_log(IPOP_LOG_INFO, "peer", "no longer refused name=%s address=%s uid=%.8s", ipop_peer_label(peer),
+                 peer->node.ip4, peer->uid.hex);
+        ipop_links_retry(c, peer);
+    }
+}
+
+void ipop_discovery_judge_all(IpopController *c) {
+    for (unsigned i = ipop_registry_count(c->registry); i-- > 0;) {
+        IpopPeer *peer = ipop_registry_nth(c->registry, i);
+        if (!peer->met || !peer->available)
+            continue; /* who has left must not take a name or an address that is free now */
+        judge(c, peer);
+        ipop_discovery_push(c, peer, false);
+        ipop_links_retry(c, peer);
+    }
+}
+
+/* --- presences --- */
+
+static bool is_own_account(const IpopController *c, const char *jid) {
+    const char *slash = strchr(jid, '/');
+    size_t n = strlen(c->conf->xmpp_username);
+    return slash != NULL && (size_t)(slash - jid) == n && g_ascii_strncasecmp(jid, c->conf->xmpp_username, n) == 0;
+}
+
+static void tell_oddity(IpopController *c, const char *jid, const char *why) {
+    if (g_hash_table_contains(c->oddities, jid))
+        return;
+    if (g_hash_table_size(c->oddities) < ODDITIES_MAX)
+        g_hash_table_add(c->oddities, g_strdup(jid));
+    else if (!ipop_log_limit(&c->odd_limit, ipop_clock_now()))
+        return;
+    ipop_log(IPOP_LOG_WARNING, "peer", "%s says it is a node, but it %s: ignored", jid, why);
+}
+
+static void take_own_uid(IpopController *c, const char *jid) {
+    if (g_ascii_strcasecmp(jid, c->jid) == 0 || !ipop_log_limit(&c->twin_limit, ipop_clock_now()))
+        return;
+    ipop_log(IPOP_LOG_ERROR, "peer", "%s has this node's own identity: its identity.key was copied to another machine, or that "
+             "is an old login of this one; if copied, delete it on one of the two and restart ipop-tincan there", jid);
+}
+
+static void set_unavailable(IpopController *c, IpopPeer *peer) {
+    bool online = peer->link == IPOP_POLICY_LINK_ONLINE;
+    peer->available = false;
+    if (peer->link == IPOP_POLICY_LINK_DOWN)
+        peer->since = ipop_clock_now();
+    ipop_log(IPOP_LOG_INFO, "peer", "left Jabber name=%s uid=%.8s%s", ipop_peer_label(peer), peer->uid.hex,
+             online ? ", its link stays" : "");
+    ipop_discovery_push(c, peer, true);
+    ipop_links_consider(c, peer);
+}
+
+/* The peer whose presence this is; NULL when it is not to be believed, or there are too many. */
+static IpopPeer *find_peer(IpopController *c, const char *jid, const IpopNode *node) {
+    int64_t now = ipop_clock_now();
+    IpopPeer *peer = ipop_registry_add(c->registry, &node->uid);
+    if (peer == NULL) {
+        if (ipop_log_limit(&c->full_limit, now))
+            ipop_log(IPOP_LOG_WARNING, "peer", "more than %d nodes on this account: further ones are ignored", IPOP_REGISTRY_MAX);
+        return NULL;
+    }
+    if (peer->available && peer->login == c->login && strcmp(peer->jid, jid) != 0) {
+        if (ipop_log_limit(&c->claim_limit, now))
+            ipop_log(IPOP_LOG_WARNING, "peer", "%s says it is %s, which is logged in as %s: ignored until that one leaves", jid,
+                     ipop_peer_label(peer), peer->jid);
+        return NULL;
+    }
+    IpopPeer *other = ipop_registry_by_jid(c->registry, jid);
+    if (other != NULL && other != peer) {
+        ipop_registry_set_jid(c->registry, other, "");
+        set_unavailable(c, other);
+    }
+    return peer;
+}
+
+static void take_available(IpopController *c, const char *jid, const IpopNode *node) {
+    if (ipop_uid_equal(&node->uid, &c->self->node.uid)) {
+        take_own_uid(c, jid);
+        return;
+    }
+    IpopPeer *peer = find_peer(c, jid, node);
+    if (peer == NULL)
+        return;
+    bool anew = !peer->met || !peer->available || peer->login != c->login;
+    bool same = !anew && memcmp(&peer->node, node, sizeof *node) == 0;
+    bool known = peer->met;
+    peer->node = *node;
+    peer->met = peer->available = true;
+    peer->login = c->login;
+    ipop_registry_set_jid(c->registry, peer, jid);
+    if (same) {
+        ipop_discovery_heard(c, peer);
+        return;
+    }
+    if (anew && peer->link != IPOP_POLICY_LINK_ONLINE)
+        peer->found = ipop_clock_now();
+    if (!known || (anew && peer->link == IPOP_POLICY_LINK_DOWN))
+        ipop_log(IPOP_LOG_INFO, "peer", "found name=%s address=%s uid=%.8s jid=%s", node->name, node->ip4, node->uid.hex, jid);
+
+    if (ipop_self_meet(c->self, node, false)) {
+        ipop_discovery_settle_self(c);
+        ipop_controller_announce(c);
+        ipop_discovery_judge_all(c);
+    } else {
+        judge(c, peer);
+    }
+    ipop_discovery_push(c, peer, true);
+    if (anew)
+        ipop_links_anew(c, peer);
+    else
+        ipop_links_retry(c, peer);
+}
+
+void ipop_discovery_presence(void *user, const char *xml, size_t n) {
+    IpopController *c = user;
+    char from[IPOP_JID_MAX + 1];
+    IpopNode node;
+    memset(&node, 0, sizeof node);
+    const char *why = NULL;
+    IpopPresenceKind kind = ipop_presence_parse(xml, n, from, &node, &why);
+    if (kind == IPOP_PRESENCE_MALFORMED || kind == IPOP_PRESENCE_OTHER || !is_own_account(c, from))
+        return;
+    IpopPeer *peer = ipop_registry_by_jid(c->registry, from);
+    if (kind == IPOP_PRESENCE_AVAILABLE)
+        take_available(c, from, &node);
+    else if (kind == IPOP_PRESENCE_INVALID)
+        tell_oddity(c, from, why);
+    else if (peer != NULL && peer->available)
+        set_unavailable(c, peer);
+}
+
+void ipop_discovery_sweep(IpopController *c) {
+    for (unsigned i = ipop_registry_count(c->registry); i-- > 0;) {
+        IpopPeer *peer = ipop_registry_nth(c->registry, i);
+        if (peer->available && peer->login != c->login)
+            set_unavailable(c, peer);
+    }
+}

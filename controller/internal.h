@@ -1,0 +1,140 @@
+/* internal.h - what the files of the controller share. Main thread.
+ *
+ *   xmpp -> discovery (who is there, may it be a peer) -> links (what should be done about it) -> signalling (the session)
+ *   tincan -> links, signalling
+ */
+#pragma once
+
+#include "controller/conf/conf.h"
+#include "controller/controller.h"
+#include "controller/dataplane/dataplane.h"
+#include "controller/jingle/session.h"
+#include "controller/peer/pins.h"
+#include "controller/peer/registry.h"
+#include "controller/peer/self.h"
+#include "controller/xmpp/xmpp.h"
+#include "tincan/base/clock.h"
+#include "tincan/base/log.h"
+
+#include <glib.h>
+
+struct IpopController {
+    const IpopConf *conf;
+    char *state_dir;
+    void (*failed)(void *user, const char *sentence);
+    void *user;
+
+    IpopDataplane *dataplane;
+    bool tincan;    /* it answers */
+    IpopSelf *self; /* NULL before tincan first answered: only it knows the key */
+    IpopPins *pins;
+    IpopRegistry *registry;
+
+    IpopXmpp *xmpp;
+    IpopXmppState xmpp_state;
+    char *jid;         /* own full JID while logged in, else "" */
+    char *xmpp_error;  /* as last logged; NULL none */
+    unsigned login;    /* number of the present one; 0 before the first */
+    int64_t login_at;
+    bool swept;        /* those who did not come back after it have been marked */
+
+    GSource *timer;
+    int64_t timer_at;
+    int64_t housekeeping_at;
+    int64_t renewed_at; /* links last got a new generation for a change of the network */
+
+    GHashTable *oddities; /* JIDs whose invalid presence was logged */
+    IpopLogLimit full_limit, clash_limit, twin_limit, claim_limit, odd_limit, pins_limit, trouble_limit;
+};
+
+/* --- controller.c --- */
+
+/* Calls ipop_links_consider for the peers whose wake_at has come, at that time or before. */
+void ipop_controller_wake_at(IpopController *controller, int64_t at);
+
+/* What people call it: its name, or the beginning of its uid. Borrowed. */
+const char *ipop_peer_label(const IpopPeer *peer);
+
+/* Tells tincan and the account's other nodes what this node is called and where: after a change of self. */
+void ipop_controller_announce(IpopController *controller);
+
+/* --- discovery.c: who is there, and may it be a peer --- */
+
+void ipop_discovery_presence(void *user, const char *xml, size_t n);
+
+/* Makes self agree with all that is pinned and seen. True when it changed. */
+bool ipop_discovery_settle_self(IpopController *controller);
+
+/* Judges all peers again: the pins, or self, changed. */
+void ipop_discovery_judge_all(IpopController *controller);
+
+/* Something came from it: tells tincan, at most once a second. */
+void ipop_discovery_heard(IpopController *controller, IpopPeer *peer);
+
+/* Tells tincan what there is to know of a peer; nothing is sent when it knows. */
+void ipop_discovery_push(IpopController *controller, IpopPeer *peer, bool heard);
+
+/* Marks as unavailable whoever has not been seen in this login. */
+void ipop_discovery_sweep(IpopController *controller);
+
+/* --- links.c: what should be done about a peer, and what became of it --- */
+
+/* How a session ended without a link. */
+typedef enum {
+    IPOP_END_FAILED,  /* try again with back-off */
+    IPOP_END_REFUSED, /* by the peer's policy: back off long */
+    IPOP_END_YIELDED, /* tie-break: its offer is under way */
+    IPOP_END_LOST,    /* the login ended: try again after the next one */
+} IpopEnd;
+
+/* Asks policy, and does it. */
+void ipop_links_consider(IpopController *controller, IpopPeer *peer);
+
+/* "link_state" or "peer_state" of tincan. */
+void ipop_links_event(void *user, const IpopUid *uid, const json_t *message);
+
+/* From signalling.c: the peer opened a session; the one under way is over (its talk is already freed). */
+void ipop_links_answering(IpopController *controller, IpopPeer *peer);
+void ipop_links_ended(IpopController *controller, IpopPeer *peer, IpopEnd end, const char *why);
+
+/* Forgets back-off. */
+void ipop_links_retry(IpopController *controller, IpopPeer *peer);
+
+/* The peer logged in anew, or the network is another: a session under way is given up, and back-off forgotten. */
+void ipop_links_anew(IpopController *controller, IpopPeer *peer);
+
+/* Ends session and link of a peer that may not be one any more. */
+void ipop_links_refuse(IpopPeer *peer);
+
+/* tincan is gone; is back, with or without its links (called after ipop_links_event for each). */
+void ipop_links_down(IpopController *controller);
+void ipop_links_up(IpopController *controller, bool fresh);
+
+void ipop_links_network_changed(IpopController *controller);
+
+/* --- signalling.c: sessions, by IQ --- */
+
+struct IpopTalk {
+    IpopController *controller;
+    IpopPeer *peer;
+    bool renewal; /* beside a link that is online */
+    IpopSession session;
+};
+
+/* Any request: answered, whatever it is. */
+void ipop_signalling_request(void *user, const char *xml, size_t n);
+
+/* Opens a session: peer->talk. */
+void ipop_signalling_offer(IpopController *controller, IpopPeer *peer);
+
+/* "local_candidates" of tincan. */
+void ipop_signalling_local(void *user, const IpopUid *uid, const json_t *message);
+
+/* The link of the session under way failed, for the reason given. */
+void ipop_signalling_failed(IpopPeer *peer, const char *why);
+
+/* Ends the session without a word of it to anybody. Accepts that there is none. */
+void ipop_signalling_drop(IpopPeer *peer);
+
+/* Tells the peer that its session ends. */
+void ipop_signalling_terminate(IpopPeer *peer, IpopJingleReason reason, const char *text);

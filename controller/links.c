@@ -1,0 +1,281 @@
+#include "controller/internal.h"
+
+#include "tincan/ctl/json.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define RENEW_INTERVAL (5 * IPOP_SECOND)
+#define REFUSED_FAILURES 7 /* as if it had failed so often: back-off at its longest */
+
+static void set_link(IpopPeer *peer, IpopPolicyLink link) {
+    if (peer->link != link)
+        peer->since = ipop_clock_now();
+    peer->link = link;
+}
+
+static IpopPolicyDecision decide(const IpopController *c, const IpopPeer *peer, int64_t now) {
+    IpopPolicyFacts facts = {
+        .tincan = c->tincan,
+        .login = c->xmpp_state == IPOP_XMPP_CONNECTED && peer->login == c->login,
+        .available = peer->met && peer->available,
+        .refused = peer->refused != NULL,
+        .lower = c->self != NULL && ipop_uid_compare(&c->self->node.uid, &peer->uid) < 0,
+        .first = peer->first,
+        .link = peer->link,
+        .since = peer->since,
+        .retry_at = peer->retry_at,
+        .renew_at = peer->renew_at,
+        .wait_time = (int64_t)c->conf->wait_time * IPOP_SECOND,
+    };
+    return ipop_policy_decide(&facts, now);
+}
+
+static void trim(IpopController *c, IpopPeer *peer, const char *why) {
+    if (c->tincan)
+        ipop_dataplane_do(c->dataplane, "trim_link", json_pack("{ss ss}", "uid", peer->uid.hex, "reason", why), NULL, NULL);
+}
+
+static void forget(IpopController *c, IpopPeer *peer) {
+    ipop_log(IPOP_LOG_INFO, "peer", "forgotten name=%s uid=%.8s: gone from Jabber and without a link", ipop_peer_label(peer),
+             peer->uid.hex);
+    ipop_dataplane_want(c->dataplane, "forget_peer", json_pack("{ss}", "uid", peer->uid.hex));
+    ipop_signalling_drop(peer);
+    ipop_registry_remove(c->registry, peer);
+}
+
+static void start(IpopController *c, IpopPeer *peer) {
+    IpopLogLevel level = peer->failures == 0 && peer->link == IPOP_POLICY_LINK_DOWN ? IPOP_LOG_INFO : IPOP_LOG_DEBUG;
+    ipop_log(level, "link", "trying name=%s address=%s attempt=%u", ipop_peer_label(peer), peer->node.ip4, peer->failures + 1);
+    peer->first = false;
+    peer->renew_at = 0;
+    if (peer->link != IPOP_POLICY_LINK_ONLINE)
+        set_link(peer, IPOP_POLICY_LINK_TRYING);
+    ipop_signalling_offer(c, peer);
+}
+
+void ipop_links_consider(IpopController *c, IpopPeer *peer) {
+    int64_t now = ipop_clock_now();
+    IpopPolicyDecision decision = decide(c, peer, now);
+    peer->wake_at = INT64_MAX;
+    switch (decision.verb) {
+    case IPOP_POLICY_NOTHING:
+        break;
+    case IPOP_POLICY_WAIT:
+        peer->wake_at = decision.at;
+        break;
+    case IPOP_POLICY_START:
+        start(c, peer);
+        /* Now it is to be given up in time; a start that failed at once has seen to the next one itself. */
+        decision = decide(c, peer, now);
+        if (decision.verb == IPOP_POLICY_WAIT)
+            peer->wake_at = decision.at;
+        break;
+    case IPOP_POLICY_GIVE_UP:
+        ipop_signalling_failed(peer, "no way to it was found within 30 s");
+        break;
+    case IPOP_POLICY_FORGET:
+        forget(c, peer);
+        return;
+    }
+    ipop_controller_wake_at(c, peer->wake_at);
+}
+
+void ipop_links_retry(IpopController *c, IpopPeer *peer) {
+    peer->failures = 0;
+    peer->retry_at = 0;
+    if (peer->link == IPOP_POLICY_LINK_DOWN)
+        peer->since = ipop_clock_now();
+    ipop_links_consider(c, peer);
+}
+
+void ipop_links_anew(IpopController *c, IpopPeer *peer) {
+    /* What was under way was with whoever had that login before. */
+    if (peer->link == IPOP_POLICY_LINK_TRYING) {
+        ipop_signalling_drop(peer);
+        set_link(peer, IPOP_POLICY_LINK_DOWN);
+    }
+    ipop_links_retry(c, peer);
+}
+
+void ipop_links_refuse(IpopPeer *peer) {
+    ipop_signalling_terminate(peer, IPOP_REASON_SECURITY_ERROR, peer->refused);
+    ipop_signalling_drop(peer);
+    /* tincan ends the link of a peer that it is given a reason against. */
+    set_link(peer, IPOP_POLICY_LINK_DOWN);
+}
+
+void ipop_links_answering(IpopController *c, IpopPeer *peer) {
+    peer->first = false;
+    peer->renew_at = 0;
+    if (peer->link != IPOP_POLICY_LINK_ONLINE) {
+        ipop_log(peer->failures == 0 ? IPOP_LOG_INFO : IPOP_LOG_DEBUG, "link", "answering name=%s address=%s",
+                 ipop_peer_label(peer), peer->node.ip4);
+        peer->link = IPOP_POLICY_LINK_TRYING;
+        peer->since = ipop_clock_now();
+    }
+    ipop_links_consider(c, peer);
+}
+
+/* --- what became of it --- */
+
+static void tell_failure(IpopController *c, IpopPeer *peer, const char *why) {
+    int64_t now = ipop_clock_now();
+    IpopPolicyDecision next = decide(c, peer, now);
+    IpopLogLevel level = g_strcmp0(why, peer->why) == 0 ? IPOP_LOG_DEBUG : IPOP_LOG_INFO;
+    char again[48] = "";
+    if (next.verb == IPOP_POLICY_WAIT && peer->available)
+        snprintf(again, sizeof again, "; next attempt in %.1f s", (double)(next.at - now) / (double)IPOP_SECOND);
+    g_free(peer->why);
+    peer->why = g_strdup(why);
+    ipop_log(level, "link", "failed name=%s address=%s: %s%s", ipop_peer_label(peer), peer->node.ip4, why, again);
+}
+
+void ipop_links_ended(IpopController *c, IpopPeer *peer, IpopEnd end, const char *why) {
+    int64_t now = ipop_clock_now();
+    if (peer->link == IPOP_POLICY_LINK_ONLINE) {
+        /* The old generation goes on carrying. */
+        ipop_links_consider(c, peer);
+        return;
+    }
+    set_link(peer, IPOP_POLICY_LINK_DOWN);
+    switch (end) {
+    case IPOP_END_FAILED:
+        peer->failures++;
+        break;
+    case IPOP_END_REFUSED:
+        peer->failures = REFUSED_FAILURES;
+        break;
+    case IPOP_END_YIELDED:
+    case IPOP_END_LOST:
+        peer->retry_at = 0;
+        ipop_links_consider(c, peer);
+        return;
+    }
+    trim(c, peer, why);
+    peer->retry_at = now + ipop_policy_backoff(peer->failures, g_random_int());
+    tell_failure(c, peer, why);
+    ipop_links_consider(c, peer);
+}
+
+static void tell_online(const IpopPeer *peer, bool moved, const json_t *message) {
+    const char *local = "", *remote = "", *address = "";
+    char after[48] = "";
+    ipop_json_string(message, "local_type", 16, &local);
+    ipop_json_string(message, "rem_type", 16, &remote);
+    ipop_json_string(message, "rem_addr", 64, &address);
+    if (!moved && peer->talk == NULL) {
+        ipop_log(IPOP_LOG_INFO, "link", "connected name=%s address=%s path=%s: it still is", ipop_peer_label(peer),
+                 peer->node.ip4, peer->path);
+        return;
+    }
+    if (!moved)
+        snprintf(after, sizeof after, " after=%.0f ms", (double)(ipop_clock_now() - peer->found) / 1000);
+    ipop_log(IPOP_LOG_INFO, "link", "%s name=%s address=%s path=%s local=%s remote=%s %s rtt=%.1f ms%s",
+             moved ? "moved" : "connected", ipop_peer_label(peer), peer->node.ip4, peer->path, local, remote, address,
+             json_number_value(json_object_get(message, "rtt")), after);
+}
+
+static void come_online(IpopPeer *peer, const json_t *message) {
+    const char *path = "";
+    bool was_online = peer->link == IPOP_POLICY_LINK_ONLINE;
+    ipop_json_string(message, "path", sizeof peer->path - 1, &path);
+    bool news = !was_online || strcmp(peer->path, path) != 0;
+    g_strlcpy(peer->path, path, sizeof peer->path);
+    set_link(peer, IPOP_POLICY_LINK_ONLINE);
+    peer->failures = 0;
+    peer->retry_at = 0;
+    peer->first = false;
+    g_clear_pointer(&peer->why, g_free);
+    if (news)
+        tell_online(peer, was_online, message);
+}
+
+static void lose(IpopController *c, IpopPeer *peer, const char *why) {
+    ipop_log(IPOP_LOG_INFO, "link", "lost name=%s address=%s: %s", ipop_peer_label(peer), peer->node.ip4,
+             why[0] != '\0' ? why : "it stopped answering");
+    peer->path[0] = '\0';
+    peer->found = ipop_clock_now();
+    peer->first = peer->renew_at != 0; /* our network changed, and we came to nothing before the link went */
+    peer->renew_at = 0;
+    ipop_signalling_drop(peer);
+    set_link(peer, IPOP_POLICY_LINK_DOWN);
+    ipop_links_consider(c, peer);
+}
+
+/* A peer that only tincan knows: of a controller before this one. */
+static IpopPeer *adopt(IpopController *c, const IpopUid *uid, const json_t *message) {
+    const char *text;
+    IpopPeer *peer = ipop_registry_get(c->registry, uid);
+    if (peer != NULL || (peer = ipop_registry_add(c->registry, uid)) == NULL)
+        return peer;
+    peer->since = peer->found = ipop_clock_now();
+    if (ipop_json_string(message, "name", IPOP_NAME_MAX, &text) && ipop_name_valid(text))
+        g_strlcpy(peer->node.name, text, sizeof peer->node.name);
+    if (ipop_json_string(message, "ip4", INET_ADDRSTRLEN - 1, &text))
+        g_strlcpy(peer->node.ip4, text, sizeof peer->node.ip4);
+    return peer;
+}
+
+void ipop_links_event(void *user, const IpopUid *uid, const json_t *message) {
+    IpopController *c = user;
+    const char *state, *why = "";
+    int64_t generation = 0;
+    if (!ipop_json_string(message, "state", 16, &state))
+        return;
+    IpopPeer *peer = adopt(c, uid, message);
+    if (peer == NULL)
+        return;
+    ipop_json_string(message, "reason", 512, &why);
+    if (ipop_json_int(message, "generation", 0, INT32_MAX, &generation))
+        peer->generation = MAX(peer->generation, (unsigned)generation);
+    bool of_session = peer->talk != NULL && (unsigned)generation == peer->talk->session.generation;
+
+    if (peer->refused != NULL)
+        return;
+    if (strcmp(state, "online") == 0) {
+        come_online(peer, message);
+        ipop_links_consider(c, peer);
+    } else if (peer->link == IPOP_POLICY_LINK_ONLINE) {
+        lose(c, peer, why);
+    } else if (strcmp(state, "failed") == 0 && of_session) {
+        ipop_signalling_failed(peer, why[0] != '\0' ? why : "no way to it was found");
+    } else if (peer->link == IPOP_POLICY_LINK_DOWN) {
+        ipop_links_consider(c, peer);
+    }
+}
+
+/* --- all of them --- */
+
+void ipop_links_down(IpopController *c) {
+    for (unsigned i = 0; i < ipop_registry_count(c->registry); i++) {
+        IpopPeer *peer = ipop_registry_nth(c->registry, i);
+        ipop_signalling_drop(peer);
+        set_link(peer, IPOP_POLICY_LINK_DOWN);
+        peer->wake_at = INT64_MAX;
+    }
+}
+
+void ipop_links_up(IpopController *c, bool fresh) {
+    for (unsigned i = ipop_registry_count(c->registry); i-- > 0;) {
+        IpopPeer *peer = ipop_registry_nth(c->registry, i);
+        peer->first = fresh;
+        if (peer->link == IPOP_POLICY_LINK_DOWN)
+            peer->found = ipop_clock_now();
+        ipop_links_retry(c, peer);
+    }
+}
+
+void ipop_links_network_changed(IpopController *c) {
+    int64_t now = ipop_clock_now();
+    if (c->renewed_at <= now)
+        c->renewed_at = MAX(now, c->renewed_at + RENEW_INTERVAL);
+    for (unsigned i = ipop_registry_count(c->registry); i-- > 0;) {
+        IpopPeer *peer = ipop_registry_nth(c->registry, i);
+        if (peer->link == IPOP_POLICY_LINK_ONLINE)
+            peer->renew_at = c->renewed_at;
+        else
+            peer->first = true; /* the peer does not know that it is worth another attempt */
+        ipop_links_anew(c, peer);
+    }
+}
