@@ -194,6 +194,7 @@ static void say_goodbye(IpopDaemon *daemon) {
         IpopPeer *peer = value;
         ipop_tunnel_bye(daemon->tunnel, peer->tunnel_peer);
     }
+    ipop_tunnel_sync(daemon->tunnel); /* before the links, and with them the ways out, are closed */
     g_hash_table_remove_all(daemon->peers);
     if (!done)
         g_timeout_add(FAREWELL_MS, end_farewell, &done);

@@ -279,6 +279,7 @@ static void test_alone(void) {
         alone(packet, n + 1, n, false, &none);
         packet[IP6(kind) ? 6 : 9] = 47; /* GRE */
         alone(packet, n, n, true, &none);
+        alone(packet, n + 1, n, true, &none);
         for (size_t cut = 1; cut < n; cut += 7) {
             make_packet(packet, &s);
             alone(packet, cut, cut, true, &none);
@@ -296,10 +297,31 @@ static void test_alone(void) {
     make_packet(packet, &s);
     packet[32] = 0x40;
     alone(packet, n, n, true, &none);
+    s.payload = 39;
+    n = make_packet(packet, &s);
+    packet[32] = 0xf0;
+    alone(packet, n, n, true, &none);
     s.udp = true;
     n = make_packet(packet, &s);
-    packet[25] ^= 1;
-    alone(packet, n, n, true, &none);
+    for (int more = -1; more <= 1; more += 2) {
+        put16(packet + 24, (size_t)(8 + 39 + more));
+        alone(packet, n, n, true, &none);
+    }
+}
+
+/* Extension and transport headers that the packet's end cuts off, though the IP header is content. */
+static void test_cut_headers(void) {
+    const IpopVnetHeader none = {0};
+    uint8_t packet[128] = {0};
+    for (int kind = 0; kind < 4; kind++)
+        for (size_t extra = 0; extra <= 16; extra += 8) {
+            Shape s = {.ip6 = IP6(kind), .udp = UDP(kind), .ip_extra = extra};
+            size_t n = make_packet(packet, &s);
+            for (size_t left = shape_ip_header(&s) - extra; left < n; left++) {
+                put16(packet + (s.ip6 ? 4 : 2), s.ip6 ? left - 40 : left);
+                alone(packet, left, left, true, &none);
+            }
+        }
 }
 
 /* The wrong IPv4 checksum of a segment must not vanish in a new header. */
@@ -313,12 +335,15 @@ static void test_bad_ip_checksum(void) {
     g_autofree IpopCoalescer *c = coalescer();
     takes(c, &first);
     g_assert_cmpint(give_bytes(c, packet, n, true), ==, IPOP_COALESCE_FLUSH_FIRST);
-    /* Nor a reserved flag. */
-    packet[11] ^= 1;
-    packet[6] = 0x80;
-    put16(packet + 10, 0);
-    put16(packet + 10, ~sum_up(0, packet, 20));
-    alone(packet, n, n, true, &vnet);
+    /* Nor a reserved flag, even if both have it. */
+    ipop_coalesce_init(c, true);
+    for (int i = 0; i < 2; i++) {
+        make_packet(packet, i ? &second : &first);
+        packet[6] = 0x80;
+        put16(packet + 10, 0);
+        put16(packet + 10, ~sum_up(0, packet, 20));
+        g_assert_cmpint(give_bytes(c, packet, n, true), ==, i ? IPOP_COALESCE_FLUSH_FIRST : IPOP_COALESCE_TAKEN);
+    }
 }
 
 /* ---- several flows ---- */
@@ -442,6 +467,10 @@ static void test_places(void) {
     g_assert_cmpint(ipop_coalesce_table_add(table, packet, n, true, &where), ==, IPOP_COALESCE_FLUSH_FIRST);
     g_assert_true(where == first && ipop_coalesce_take(where, &buffer, &buffer_n));
     g_assert_cmpint(ipop_coalesce_table_add(table, packet, n, true, &where), ==, IPOP_COALESCE_TAKEN);
+    s.sport++;
+    n = make_packet(packet, &s);
+    g_assert_cmpint(ipop_coalesce_table_add(table, packet, n, true, &where), ==, IPOP_COALESCE_FLUSH_FIRST);
+    g_assert_true(where != first);
     while (ipop_coalesce_table_take(table, &buffer, &buffer_n))
         taken++;
     g_assert_cmpuint(taken, ==, IPOP_COALESCE_FLOWS);
@@ -458,6 +487,7 @@ int main(int argc, char **argv) {
     g_test_add_func("/coalesce/limits", test_limits);
     g_test_add_func("/coalesce/no-udp", test_no_udp);
     g_test_add_func("/coalesce/alone", test_alone);
+    g_test_add_func("/coalesce/cut-headers", test_cut_headers);
     g_test_add_func("/coalesce/bad-ip-checksum", test_bad_ip_checksum);
     g_test_add_func("/coalesce/interleaved", test_interleaved);
     g_test_add_func("/coalesce/places", test_places);

@@ -18,17 +18,17 @@ typedef struct {
     IpopHeaders headers;
 } Packet;
 
-static Packet look_at(const uint8_t *bytes, size_t n, bool partial) {
+static void look_at(Packet *p, const uint8_t *bytes, size_t n, bool partial) {
     g_assert(n > 0 && n <= IPOP_COALESCE_PACKET_MAX);
-    Packet p = {.bytes = bytes, .n = n};
     IpopIpInfo ip;
-    p.known = ipop_headers_parse(bytes, n, &p.headers);
-    p.partial = partial && p.known && p.headers.plain;
-    if (p.known)
-        p.n = p.headers.length;
+    p->bytes = bytes;
+    p->n = n;
+    p->known = ipop_headers_parse(bytes, n, &p->headers);
+    p->partial = partial && p->known && p->headers.plain;
+    if (p->known)
+        p->n = p->headers.length;
     else if (ipop_ip_parse(bytes, n, &ip))
-        p.n = ip.length;
-    return p;
+        p->n = ip.length;
 }
 
 static uint8_t tcp_flags(const Packet *p) {
@@ -72,7 +72,7 @@ static bool same_tcp(const IpopCoalescer *c, const uint8_t *first, const uint8_t
 static bool continues(const IpopCoalescer *c, const Packet *p) {
     const IpopHeaders *h = &p->headers;
     size_t payload = p->n - h->payload;
-    if (!c->open || h->family != c->headers.family || h->protocol != c->headers.protocol || h->payload != c->headers.payload)
+    if (h->family != c->headers.family || h->protocol != c->headers.protocol || h->payload != c->headers.payload)
         return false;
     if (payload > c->size || c->n + payload > IPOP_COALESCE_PACKET_MAX)
         return false;
@@ -151,7 +151,8 @@ void ipop_coalesce_init(IpopCoalescer *c, bool join_udp) {
 }
 
 IpopCoalesceResult ipop_coalesce_add(IpopCoalescer *c, const uint8_t *packet, size_t n, bool partial) {
-    Packet p = look_at(packet, n, partial);
+    Packet p;
+    look_at(&p, packet, n, partial);
     return add(c, &p);
 }
 
@@ -218,7 +219,8 @@ static IpopCoalescer *find(IpopCoalesceTable *table, uint32_t hash) {
 
 IpopCoalesceResult ipop_coalesce_table_add(IpopCoalesceTable *table, const uint8_t *packet, size_t n, bool partial,
                                            IpopCoalescer **ret) {
-    Packet p = look_at(packet, n, partial);
+    Packet p;
+    look_at(&p, packet, n, partial);
     uint32_t hash = flow_hash(&p);
     IpopCoalescer *c = find(table, hash);
     if (!c) {

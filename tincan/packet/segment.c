@@ -29,7 +29,7 @@ static bool is_signed(const uint8_t *option, const uint8_t *end) {
 }
 
 static bool may_be_recut(const uint8_t *packet, const IpopHeaders *h) {
-    return h->protocol == IPPROTO_TCP && h->payload <= IPOP_SEGMENT_HEADER_MAX &&
+    return h->protocol == IPPROTO_TCP &&
            !(packet[h->transport + 13] & (IPOP_TCP_SYN | IPOP_TCP_RST | IPOP_TCP_URG)) &&
            !is_signed(packet + h->transport + 20, packet + h->payload);
 }

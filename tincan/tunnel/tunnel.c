@@ -6,6 +6,7 @@
 #include "tincan/tunnel/internal.h"
 
 #include <errno.h>
+#include <semaphore.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -279,6 +280,10 @@ static void run_bye(void *context, void *argument) {
     ipop_outbound_frame(context, order->peer, order->peer->path, IPOP_FRAME_BYE, 0);
 }
 
+static void run_sync(void *context, void *argument) {
+    sem_post(argument);
+}
+
 static void run_send(void *context, void *argument) {
     g_autofree Order *order = argument;
     order->path->send(order->path, order->bytes, order->n, order->n);
@@ -390,6 +395,15 @@ void ipop_tunnel_ping(IpopTunnel *tunnel, IpopTunnelPeer *peer) {
 
 void ipop_tunnel_bye(IpopTunnel *tunnel, IpopTunnelPeer *peer) {
     post(tunnel, run_bye, (Order){.peer = peer}, NULL, 0);
+}
+
+void ipop_tunnel_sync(IpopTunnel *tunnel) {
+    sem_t done;
+    sem_init(&done, 0, 0);
+    ipop_inbox_post(tunnel->inbox, run_sync, &done);
+    while (sem_wait(&done) < 0 && errno == EINTR)
+        ;
+    sem_destroy(&done);
 }
 
 void ipop_tunnel_send(IpopTunnel *tunnel, IpopPath *path, const uint8_t *datagram, size_t n) {

@@ -5,7 +5,7 @@
  *
  * The data thread owns routes, sessions and paths; nothing it needs for a packet is behind a lock. The main thread changes
  * them by commands (inbox.h), is told of events through the main loop, and reads counters, which are atomic. All functions
- * here are the main thread's and return at once.
+ * here are the main thread's and, but for ipop_tunnel_sync, return at once.
  */
 #pragma once
 
@@ -105,6 +105,9 @@ void ipop_tunnel_ping(IpopTunnel *tunnel, IpopTunnelPeer *peer);
 
 /* Tells the peer that this node goes away. */
 void ipop_tunnel_bye(IpopTunnel *tunnel, IpopTunnelPeer *peer);
+
+/* Waits until the data thread has done all that it was told so far: what it was to send has left. */
+void ipop_tunnel_sync(IpopTunnel *tunnel);
 
 /* Sends a datagram as it is (a handshake message; at most 512 bytes) by that path. */
 void ipop_tunnel_send(IpopTunnel *tunnel, IpopPath *path, const uint8_t *datagram, size_t n);
