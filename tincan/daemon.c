@@ -75,6 +75,10 @@ static void tunnel_bye(void *user) {
     ipop_link_bye(((IpopPeer *)user)->link);
 }
 
+static void tunnel_handshake(void *user, IpopPath *path, const uint8_t *message, size_t n) {
+    ipop_link_handshake(((IpopPeer *)user)->link, path, message, n);
+}
+
 /* --- time and network --- */
 
 static gboolean tick(gpointer data) {
@@ -118,16 +122,21 @@ static void free_peer(gpointer peer) {
     ipop_peer_free(peer);
 }
 
+static IpopTunnel *start_tunnel(IpopDaemon *daemon, const IpopTunnelEvents *events, GError **error) {
+    IpopTunnelDevice device = {ipop_tun_fd(daemon->tun), true, ipop_tun_uso(daemon->tun)};
+    return ipop_tunnel_new(&device, events, daemon, error);
+}
+
 /* What other local programs or the kernel may refuse, in the order that leaves nothing behind. */
 static bool open_resources(IpopDaemon *daemon, const IpopDaemonOptions *options, GError **error) {
-    static const IpopTunnelEvents events = {tunnel_confirmed, tunnel_released, tunnel_pong, tunnel_bye};
+    static const IpopTunnelEvents events = {tunnel_confirmed, tunnel_released, tunnel_pong, tunnel_bye,
+                                            tunnel_handshake};
     return ipop_sandbox_make_dir(options->runtime_dir, error) && ipop_sandbox_make_dir(options->state_dir, error) &&
            (daemon->identity = ipop_identity_load(options->state_dir, error)) &&
            (daemon->control = ipop_control_new(options->port, options->runtime_dir, ipop_handle_request, daemon, error)) &&
            (daemon->tun = ipop_tun_open(options->device, error)) &&
            (daemon->watch = ipop_address_watch_new(options->device, addresses_changed, daemon, error)) &&
-           ipop_sandbox_data_plane(error) &&
-           (daemon->tunnel = ipop_tunnel_new(ipop_tun_fd(daemon->tun), &events, daemon, error));
+           ipop_sandbox_data_plane(error) && (daemon->tunnel = start_tunnel(daemon, &events, error));
 }
 
 IpopDaemon *ipop_daemon_new(const IpopDaemonOptions *options, GError **error) {
@@ -185,6 +194,7 @@ static void say_goodbye(IpopDaemon *daemon) {
         IpopPeer *peer = value;
         ipop_tunnel_bye(daemon->tunnel, peer->tunnel_peer);
     }
+    ipop_tunnel_sync(daemon->tunnel); /* before the links, and with them the ways out, are closed */
     g_hash_table_remove_all(daemon->peers);
     if (!done)
         g_timeout_add(FAREWELL_MS, end_farewell, &done);

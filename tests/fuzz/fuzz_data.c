@@ -23,25 +23,24 @@ static IpopSession *session_new(IpopSuite suite) {
 
 static IpopOpenResult open_packet(IpopSession *session, const uint8_t *packet, size_t n) {
     g_autofree uint8_t *copy = g_memdup2(packet, n);
-    uint8_t *frame;
+    g_autofree uint8_t *frame = g_malloc(MAX(n, IPOP_WIRE_DATA_OVERHEAD) - IPOP_WIRE_DATA_HEADER - IPOP_WIRE_TAG);
     size_t frame_n;
-    IpopOpenResult result = ipop_session_open(session, copy, n, 0, &frame, &frame_n);
+    IpopOpenResult result = ipop_session_open(session, frame, copy, n, 0, &frame_n);
     if (result == IPOP_OPEN_OK)
-        g_assert(frame_n > 0 && frame > copy && frame + frame_n < copy + n);
+        g_assert(frame_n > 0 && frame_n == n - IPOP_WIRE_DATA_HEADER - IPOP_WIRE_TAG);
     if (n >= IPOP_WIRE_DATA_HEADER)
         g_assert(ipop_session_index_of(packet) <= IPOP_WIRE_INDEX_MAX);
     return result;
 }
 
-static void open_authentic(IpopSession *session, const IpopAead *aead, const void *key, const uint8_t *data, size_t n) {
+static void open_authentic(IpopSession *session, const IpopAead *aead, void *key, const uint8_t *data, size_t n) {
     uint8_t packet[IPOP_WIRE_DATA_HEADER + 256 + IPOP_WIRE_TAG] = {IPOP_WIRE_DATA};
     if (n < 9)
         return;
     uint64_t counter;
     memcpy(&counter, data, 8);
     memcpy(packet + 4, data, 8);
-    memcpy(packet + IPOP_WIRE_DATA_HEADER, data + 8, n - 8);
-    aead->seal(key, GUINT64_FROM_BE(counter), NULL, 0, packet + IPOP_WIRE_DATA_HEADER, n - 8);
+    aead->seal(key, GUINT64_FROM_BE(counter), NULL, 0, data + 8, n - 8, packet + IPOP_WIRE_DATA_HEADER);
     size_t size = IPOP_WIRE_DATA_HEADER + n - 8 + IPOP_WIRE_TAG;
     IpopOpenResult result = open_packet(session, packet, size);
     g_assert(result == IPOP_OPEN_OK || result == IPOP_OPEN_REPLAYED || result == IPOP_OPEN_EXPIRED);

@@ -38,27 +38,26 @@ static void pair_free(Pair *pair) {
 }
 
 static size_t seal(IpopSession *session, uint8_t *packet, const char *text, int64_t now) {
-    size_t n = strlen(text);
-    memcpy(packet + IPOP_WIRE_DATA_HEADER, text, n);
-    return ipop_session_seal(session, packet, n, now);
+    return ipop_session_seal(session, packet, (const uint8_t *)text, strlen(text), now);
 }
 
 static void assert_opens(IpopSession *session, const uint8_t *packet, size_t n, const char *text) {
-    uint8_t copy[ROOM], *frame = NULL;
+    uint8_t frame[ROOM];
     size_t frame_n = 0;
-    memcpy(copy, packet, n);
-    g_assert_cmpint(ipop_session_open(session, copy, n, BORN, &frame, &frame_n), ==, IPOP_OPEN_OK);
-    g_assert_true(frame == copy + IPOP_WIRE_DATA_HEADER); /* in place */
+    g_assert_cmpint(ipop_session_open(session, frame, packet, n, BORN, &frame_n), ==, IPOP_OPEN_OK);
     g_assert_cmpmem(frame, (int)frame_n, text, (int)strlen(text));
 }
 
 static void assert_refused(IpopSession *session, const uint8_t *packet, size_t n, int64_t now, IpopOpenResult wanted) {
-    uint8_t mark;
-    uint8_t *copy = g_memdup2(packet, n), *frame = &mark;
+    g_autofree uint8_t *copy = g_memdup2(packet, n); /* of that very length */
+    uint8_t frame[ROOM], before[ROOM];
     size_t frame_n = 42;
-    g_assert_cmpint(ipop_session_open(session, copy, n, now, &frame, &frame_n), ==, wanted);
-    g_assert_true(frame == &mark && frame_n == 42);
-    g_free(copy);
+    memset(frame, 0x5a, sizeof frame);
+    memset(before, 0x5a, sizeof before);
+    g_assert_cmpint(ipop_session_open(session, frame, copy, n, now, &frame_n), ==, wanted);
+    g_assert_true(frame_n == 42);
+    if (wanted != IPOP_OPEN_FORGED)
+        g_assert_cmpint(memcmp(frame, before, sizeof frame), ==, 0);
 }
 
 static void check_wire(IpopSuite suite) {
@@ -72,11 +71,10 @@ static void check_wire(IpopSuite suite) {
 
         uint8_t header[12] = {0xf4, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, (uint8_t)(i >> 8), (uint8_t)i};
         g_assert_cmpmem(packet, 12, header, 12);
-        memcpy(wanted, "\x80 a packet", 10);
         uint8_t key_bytes[32];
         memset(key_bytes, 1, 32);
         void *key = aead->key_new(key_bytes);
-        aead->seal(key, i, NULL, 0, wanted, 10);
+        aead->seal(key, i, NULL, 0, (const uint8_t *)"\x80 a packet", 10, wanted);
         g_assert_cmpmem(packet + 12, (int)n - 12, wanted, 26);
         ipop_secret_free(key);
 
@@ -92,8 +90,31 @@ static void check_wire(IpopSuite suite) {
 
 static void test_wire(void) {
     check_wire(IPOP_SUITE_CHACHAPOLY);
-    if (ipop_aead_for(IPOP_SUITE_AESGCM))
+    if (ipop_aead_supports(IPOP_SUITE_AESGCM))
         check_wire(IPOP_SUITE_AESGCM);
+}
+
+/* Frame and datagram in the same buffer. */
+static void check_in_place(IpopSuite suite) {
+    Pair pair = pair_new(suite);
+    uint8_t packet[ROOM], *frame = packet + IPOP_WIRE_DATA_HEADER;
+    for (size_t n = 1; n <= ROOM - IPOP_WIRE_DATA_HEADER - IPOP_WIRE_TAG; n += 1 + n / 8) {
+        g_autofree uint8_t *plain = g_malloc(n);
+        randombytes_buf(plain, n);
+        memcpy(frame, plain, n);
+        size_t size = ipop_session_seal(pair.a, packet, frame, n, BORN), opened;
+        g_assert_cmpuint(size, ==, IPOP_WIRE_DATA_HEADER + n + IPOP_WIRE_TAG);
+        g_assert_cmpint(ipop_session_open(pair.b, frame, packet, size, BORN, &opened), ==, IPOP_OPEN_OK);
+        g_assert_cmpuint(opened, ==, n);
+        g_assert_cmpint(memcmp(frame, plain, n), ==, 0);
+    }
+    pair_free(&pair);
+}
+
+static void test_in_place(void) {
+    check_in_place(IPOP_SUITE_CHACHAPOLY);
+    if (ipop_aead_supports(IPOP_SUITE_AESGCM))
+        check_in_place(IPOP_SUITE_AESGCM);
 }
 
 static void test_properties(void) {
@@ -170,12 +191,12 @@ static void test_count(void) {
     memset(key_bytes, 1, 32);
     void *key = ipop_aead_chachapoly.key_new(key_bytes);
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-        uint8_t packet[ROOM] = {0xf4, 0xff, 0xff, 0xff}, *frame;
+        uint8_t packet[ROOM] = {0xf4, 0xff, 0xff, 0xff}, frame[5];
         size_t n;
         uint64_t wire = GUINT64_TO_BE(cases[i].counter);
         memcpy(packet + 4, &wire, 8);
-        ipop_aead_chachapoly.seal(key, cases[i].counter, NULL, 0, packet + 12, 5);
-        g_assert_cmpint(ipop_session_open(pair.b, packet, 12 + 5 + 16, BORN, &frame, &n), ==, cases[i].wanted);
+        ipop_aead_chachapoly.seal(key, cases[i].counter, NULL, 0, (const uint8_t *)"frame", 5, packet + 12);
+        g_assert_cmpint(ipop_session_open(pair.b, frame, packet, 12 + 5 + 16, BORN, &n), ==, cases[i].wanted);
     }
     ipop_secret_free(key);
     pair_free(&pair);
@@ -185,6 +206,7 @@ int main(int argc, char **argv) {
     g_test_init(&argc, &argv, NULL);
     ipop_secret_init();
     g_test_add_func("/session/wire", test_wire);
+    g_test_add_func("/session/in-place", test_in_place);
     g_test_add_func("/session/properties", test_properties);
     g_test_add_func("/session/replay", test_replay);
     g_test_add_func("/session/forged", test_forged);

@@ -48,15 +48,17 @@ static gboolean deliver(gpointer data) {
     return G_SOURCE_REMOVE;
 }
 
-static unsigned path_send(IpopPath *path, const struct iovec *datagrams, unsigned n) {
+static unsigned path_send(IpopPath *path, const uint8_t *train, size_t n, size_t segment) {
     TwinPath *self = (TwinPath *)path;
-    for (unsigned i = 0; i < n; i++) {
-        Datagram *copy = g_malloc(sizeof *copy + datagrams[i].iov_len);
-        *copy = (Datagram){self->twin, self->from, datagrams[i].iov_len};
-        memcpy(copy->bytes, datagrams[i].iov_base, copy->n);
+    unsigned count = 0;
+    for (size_t at = 0; at < n; at += segment, count++) {
+        size_t size = MIN(segment, n - at);
+        Datagram *copy = g_malloc(sizeof *copy + size);
+        *copy = (Datagram){self->twin, self->from, size};
+        memcpy(copy->bytes, train + at, size);
         g_idle_add_full(G_PRIORITY_DEFAULT, deliver, copy, g_free);
     }
-    return n;
+    return count;
 }
 
 static void path_release(IpopPath *path) {
@@ -67,7 +69,7 @@ static void path_release(IpopPath *path) {
 static gboolean introduce(gpointer data) {
     TwinTransport *self = data;
     TwinPath *path = g_new0(TwinPath, 1);
-    path->base = (IpopPath){1, path_send, path_release};
+    path->base = (IpopPath){.refs = 1, .fd = -1, .send = path_send, .release = path_release};
     path->twin = self->node->twin;
     path->from = self->node->side;
     path->twin->paths++;
@@ -144,13 +146,17 @@ static void bye(void *data) {
     ipop_link_bye(((TwinNode *)data)->link);
 }
 
+static void handshake(void *data, IpopPath *path, const uint8_t *message, size_t n) {
+    ipop_link_handshake(((TwinNode *)data)->link, path, message, n);
+}
+
 static void node_start(TwinNode *node, const uint8_t peer_key[static IPOP_KEY_BYTES]) {
-    static const IpopTunnelEvents events = {confirmed, released, pong, bye};
+    static const IpopTunnelEvents events = {confirmed, released, pong, bye, handshake};
     int pair[2];
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, pair), ==, 0);
     node->tun = pair[0];
     node->tun_inner = pair[1];
-    node->tunnel = ipop_tunnel_new(node->tun_inner, &events, node, NULL);
+    node->tunnel = ipop_tunnel_new(&(IpopTunnelDevice){node->tun_inner, false, false}, &events, node, NULL);
     g_assert_nonnull(node->tunnel);
     node->env = (IpopLinkEnv){
         .node = node,

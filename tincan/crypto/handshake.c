@@ -57,9 +57,9 @@ static bool index_valid(uint32_t index) {
 
 unsigned ipop_handshake_suites(void) {
     unsigned suites = 0;
-    if (ipop_aead_for(IPOP_SUITE_CHACHAPOLY))
+    if (ipop_aead_supports(IPOP_SUITE_CHACHAPOLY))
         suites |= IPOP_SUITE_CHACHAPOLY;
-    if (ipop_aead_for(IPOP_SUITE_AESGCM))
+    if (ipop_aead_supports(IPOP_SUITE_AESGCM))
         suites |= IPOP_SUITE_AESGCM;
     return suites;
 }
@@ -150,7 +150,7 @@ uint32_t ipop_handshake_index(const IpopHandshake *handshake) {
 /* Message 2 on a state of which the caller keeps the original. */
 static IpopHandshakeResult read_response(IpopNoise *noise, const uint8_t *psk, const uint8_t *message,
                                          uint32_t *ret_features) {
-    uint8_t payload[IPOP_WIRE_RESPONSE_PAYLOAD + IPOP_WIRE_TAG];
+    uint8_t payload[IPOP_WIRE_RESPONSE_PAYLOAD];
     IpopNoiseResult result =
         ipop_noise_read_second(noise, psk, message + RESPONSE_NOISE, payload, IPOP_WIRE_RESPONSE_PAYLOAD);
     if (result != IPOP_NOISE_OK)
@@ -207,7 +207,7 @@ static IpopHandshakeResult check_init(const IpopIdentity *self, const uint8_t *m
 }
 
 static IpopHandshakeResult read_init(IpopNoise *noise, const uint8_t *message,
-                                     uint8_t payload[static IPOP_WIRE_INIT_PAYLOAD + IPOP_WIRE_TAG]) {
+                                     uint8_t payload[static IPOP_WIRE_INIT_PAYLOAD]) {
     IpopNoiseResult result = ipop_noise_read_first(noise, message + INIT_NOISE, payload, IPOP_WIRE_INIT_PAYLOAD);
     if (result != IPOP_NOISE_OK)
         return result_of(result);
@@ -222,7 +222,7 @@ IpopHandshake *ipop_handshake_accept(const IpopIdentity *self, const uint8_t *me
     if (*ret_result != IPOP_HANDSHAKE_OK)
         return NULL;
 
-    uint8_t payload[IPOP_WIRE_INIT_PAYLOAD + IPOP_WIRE_TAG];
+    uint8_t payload[IPOP_WIRE_INIT_PAYLOAD];
     IpopHandshake *handshake = ipop_secret_new(sizeof *handshake);
     begin(handshake, self, NULL, aead, message);
     *ret_result = read_init(&handshake->noise, message, payload);

@@ -57,22 +57,20 @@ static void mix_key_and_hash(IpopNoise *noise, const uint8_t *psk) {
     sodium_memzero(out, sizeof out);
 }
 
-/* text: n bytes and room for the tag. */
-static void encrypt_and_hash(IpopNoise *noise, uint8_t *text, size_t n) {
+/* ret_message: n bytes and the tag. */
+static void encrypt_and_hash(IpopNoise *noise, const uint8_t *text, size_t n, uint8_t *ret_message) {
     void *key = noise->aead->key_new(noise->key);
-    noise->aead->seal(key, noise->counter++, noise->hash, IPOP_NOISE_HASH, text, n);
+    noise->aead->seal(key, noise->counter++, noise->hash, IPOP_NOISE_HASH, text, n, ret_message);
     ipop_secret_free(key);
-    mix_hash(noise, text, n + IPOP_WIRE_TAG);
+    mix_hash(noise, ret_message, n + IPOP_WIRE_TAG);
 }
 
-/* text: n bytes and the tag, decrypted in place. */
-static bool decrypt_and_hash(IpopNoise *noise, uint8_t *text, size_t n) {
-    uint8_t associated[IPOP_NOISE_HASH];
-    memcpy(associated, noise->hash, sizeof associated);
-    mix_hash(noise, text, n + IPOP_WIRE_TAG);
+/* message: n bytes and the tag. */
+static bool decrypt_and_hash(IpopNoise *noise, const uint8_t *message, size_t n, uint8_t *ret_text) {
     void *key = noise->aead->key_new(noise->key);
-    bool good = noise->aead->open(key, noise->counter++, associated, sizeof associated, text, n);
+    bool good = noise->aead->open(key, noise->counter++, noise->hash, IPOP_NOISE_HASH, message, n, ret_text);
     ipop_secret_free(key);
+    mix_hash(noise, message, n + IPOP_WIRE_TAG);
     return good;
 }
 
@@ -128,36 +126,28 @@ IpopNoiseResult ipop_noise_write_first(IpopNoise *noise, const IpopNoisePair *ep
     mix_ephemeral(noise, e);
     if (!mix_dh(noise, noise->e.secret, noise->rs)) /* es */
         return IPOP_NOISE_BAD_KEY;
-    memcpy(s, noise->s.public, IPOP_NOISE_KEY);
-    encrypt_and_hash(noise, s, IPOP_NOISE_KEY);
+    encrypt_and_hash(noise, noise->s.public, IPOP_NOISE_KEY, s);
     if (!mix_dh(noise, noise->s.secret, noise->rs)) /* ss */
         return IPOP_NOISE_BAD_KEY;
-    memcpy(text, payload, n);
-    encrypt_and_hash(noise, text, n);
+    encrypt_and_hash(noise, payload, n, text);
     return IPOP_NOISE_OK;
-}
-
-/* Decrypts a copy, so that the message stays as it came: n bytes and the tag into ret_text, which has room for both. */
-static bool read_encrypted(IpopNoise *noise, const uint8_t *message, size_t n, uint8_t *ret_text) {
-    memcpy(ret_text, message, n + IPOP_WIRE_TAG);
-    return decrypt_and_hash(noise, ret_text, n);
 }
 
 IpopNoiseResult ipop_noise_read_first(IpopNoise *noise, const uint8_t *message, uint8_t *ret_payload, size_t n) {
     const uint8_t *s = message + IPOP_NOISE_KEY;
     const uint8_t *text = s + IPOP_NOISE_KEY + IPOP_WIRE_TAG;
-    uint8_t remote[IPOP_NOISE_KEY + IPOP_WIRE_TAG];
+    uint8_t remote[IPOP_NOISE_KEY];
 
     memcpy(noise->re, message, IPOP_NOISE_KEY);
     mix_ephemeral(noise, noise->re);
     if (!mix_dh(noise, noise->s.secret, noise->re)) /* es */
         return IPOP_NOISE_BAD_KEY;
-    if (!read_encrypted(noise, s, IPOP_NOISE_KEY, remote))
+    if (!decrypt_and_hash(noise, s, IPOP_NOISE_KEY, remote))
         return IPOP_NOISE_FORGED;
     memcpy(noise->rs, remote, IPOP_NOISE_KEY);
     if (!mix_dh(noise, noise->s.secret, noise->rs)) /* ss */
         return IPOP_NOISE_BAD_KEY;
-    return read_encrypted(noise, text, n, ret_payload) ? IPOP_NOISE_OK : IPOP_NOISE_FORGED;
+    return decrypt_and_hash(noise, text, n, ret_payload) ? IPOP_NOISE_OK : IPOP_NOISE_FORGED;
 }
 
 IpopNoiseResult ipop_noise_write_second(IpopNoise *noise, const IpopNoisePair *ephemeral, const uint8_t *psk,
@@ -173,8 +163,7 @@ IpopNoiseResult ipop_noise_write_second(IpopNoise *noise, const IpopNoisePair *e
     if (!mix_dh(noise, noise->e.secret, noise->rs)) /* se */
         return IPOP_NOISE_BAD_KEY;
     mix_key_and_hash(noise, psk);
-    memcpy(text, payload, n);
-    encrypt_and_hash(noise, text, n);
+    encrypt_and_hash(noise, payload, n, text);
     return IPOP_NOISE_OK;
 }
 
@@ -187,7 +176,7 @@ IpopNoiseResult ipop_noise_read_second(IpopNoise *noise, const uint8_t *psk, con
     if (!mix_dh(noise, noise->s.secret, noise->re)) /* se */
         return IPOP_NOISE_BAD_KEY;
     mix_key_and_hash(noise, psk);
-    return read_encrypted(noise, message + IPOP_NOISE_KEY, n, ret_payload) ? IPOP_NOISE_OK : IPOP_NOISE_FORGED;
+    return decrypt_and_hash(noise, message + IPOP_NOISE_KEY, n, ret_payload) ? IPOP_NOISE_OK : IPOP_NOISE_FORGED;
 }
 
 void ipop_noise_split(const IpopNoise *noise, uint8_t ret_initiator[static IPOP_NOISE_KEY],

@@ -52,8 +52,7 @@ void ipop_noise_pair(IpopNoisePair *pair, const uint8_t secret[static IPOP_NOISE
 /* Initiator: message is IPOP_NOISE_FIRST_OVERHEAD bytes longer than the payload of n bytes. */
 IpopNoiseResult ipop_noise_write_first(IpopNoise *noise, const IpopNoisePair *ephemeral, const uint8_t *payload, size_t n,
                                        uint8_t *ret_message);
-/* Responder: n is the payload's length, message IPOP_NOISE_FIRST_OVERHEAD longer; ret_payload has room for n bytes and a
- * tag. On OK noise->rs says whose it is. */
+/* Responder: n is the payload's length, message IPOP_NOISE_FIRST_OVERHEAD longer. On OK noise->rs says whose it is. */
 IpopNoiseResult ipop_noise_read_first(IpopNoise *noise, const uint8_t *message, uint8_t *ret_payload, size_t n);
 
 /* Responder, then initiator: the same with IPOP_NOISE_SECOND_OVERHEAD. psk: 32 bytes. */

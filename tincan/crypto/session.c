@@ -85,17 +85,17 @@ static uint64_t counter_of(const uint8_t *packet) {
     return GUINT64_FROM_BE(wire_counter);
 }
 
-size_t ipop_session_seal(IpopSession *session, uint8_t *packet, size_t n, int64_t now) {
+size_t ipop_session_seal(IpopSession *session, uint8_t *out, const uint8_t *frame, size_t n, int64_t now) {
     g_assert(n > 0);
     if (too_old(session, now) || session->sent >= IPOP_REJECT_AFTER_MESSAGES)
         return 0;
-    put_header(packet, session->remote_index, session->sent);
-    session->aead->seal(session->send_key, session->sent, NULL, 0, packet + IPOP_WIRE_DATA_HEADER, n);
+    put_header(out, session->remote_index, session->sent);
+    session->aead->seal(session->send_key, session->sent, NULL, 0, frame, n, out + IPOP_WIRE_DATA_HEADER);
     session->sent++;
     return IPOP_WIRE_DATA_HEADER + n + IPOP_WIRE_TAG;
 }
 
-IpopOpenResult ipop_session_open(IpopSession *session, uint8_t *packet, size_t n, int64_t now, uint8_t **ret_frame,
+IpopOpenResult ipop_session_open(IpopSession *session, uint8_t *out, const uint8_t *packet, size_t n, int64_t now,
                                  size_t *ret_n) {
     if (n < IPOP_WIRE_DATA_OVERHEAD)
         return IPOP_OPEN_SHORT;
@@ -105,12 +105,10 @@ IpopOpenResult ipop_session_open(IpopSession *session, uint8_t *packet, size_t n
     if (!ipop_replay_check(&session->replay, counter))
         return IPOP_OPEN_REPLAYED;
 
-    uint8_t *frame = packet + IPOP_WIRE_DATA_HEADER;
     size_t frame_n = n - IPOP_WIRE_DATA_HEADER - IPOP_WIRE_TAG;
-    if (!session->aead->open(session->recv_key, counter, NULL, 0, frame, frame_n))
+    if (!session->aead->open(session->recv_key, counter, NULL, 0, packet + IPOP_WIRE_DATA_HEADER, frame_n, out))
         return IPOP_OPEN_FORGED;
     ipop_replay_accept(&session->replay, counter);
-    *ret_frame = frame;
     *ret_n = frame_n;
     return IPOP_OPEN_OK;
 }

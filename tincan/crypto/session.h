@@ -1,4 +1,4 @@
-/* session.h - the transport keys of one handshake: seals and opens data packets in place.
+/* session.h - the transport keys of one handshake: seals and opens data packets.
  *
  * Made on the main thread, then owned and used by the data thread alone. Additional data is empty: counter and index are
  * bound by the nonce and the choice of key.
@@ -40,13 +40,15 @@ bool ipop_session_initiator(const IpopSession *session);
 int64_t ipop_session_born(const IpopSession *session);
 uint64_t ipop_session_sent(const IpopSession *session); /* messages sealed */
 
-/* packet: IPOP_WIRE_DATA_HEADER bytes of room, then the frame of n bytes, then room for the tag. Returns the length of the
- * whole datagram, or 0 when the session may send no more (age or count). */
-size_t ipop_session_seal(IpopSession *session, uint8_t *packet, size_t n, int64_t now);
+/* Writes a whole datagram of a frame of n bytes, at least 1: out has room for IPOP_WIRE_DATA_HEADER + n + IPOP_WIRE_TAG
+ * bytes, and the frame is at out + IPOP_WIRE_DATA_HEADER or does not overlap it. Returns the datagram's length, or 0 when
+ * the session may send no more (age or count). */
+size_t ipop_session_seal(IpopSession *session, uint8_t *out, const uint8_t *frame, size_t n, int64_t now);
 
-/* Opens a datagram of type IPOP_WIRE_DATA in place. On IPOP_OPEN_OK the frame (at least one byte) is *ret_frame, inside
- * packet. */
-IpopOpenResult ipop_session_open(IpopSession *session, uint8_t *packet, size_t n, int64_t now, uint8_t **ret_frame,
+/* Opens a datagram of type IPOP_WIRE_DATA. out has room for n - IPOP_WIRE_DATA_HEADER - IPOP_WIRE_TAG bytes, and is at
+ * packet + IPOP_WIRE_DATA_HEADER or does not overlap it. On IPOP_OPEN_OK the frame (at least one byte) is there and its
+ * length in *ret_n; after IPOP_OPEN_FORGED there may be anything; otherwise nothing was written. */
+IpopOpenResult ipop_session_open(IpopSession *session, uint8_t *out, const uint8_t *packet, size_t n, int64_t now,
                                  size_t *ret_n);
 
 /* The receiver index of a data datagram of at least IPOP_WIRE_DATA_HEADER bytes. */

@@ -1,6 +1,7 @@
 #include "tincan/link/ice.h"
 
 #include "tincan/base/error.h"
+#include "tincan/link/fast.h"
 
 #include <nice/agent.h>
 #include <string.h>
@@ -12,7 +13,6 @@
 #define RELAY_DELAY_US 20000     /* how long the STUN request goes ahead of the TURN ones */
 #define END_LIMIT_US 5000000     /* candidates that come later than this are not waited for */
 #define DATA_FIRST_BYTE 0x80     /* ours; below are STUN and ChannelData (RFC 7983) */
-#define SEND_CHUNK 64
 #define EVENTS_MAX 256           /* waiting for the main loop; only a broken libnice makes so many */
 
 typedef struct {
@@ -20,7 +20,11 @@ typedef struct {
     union {
         IpopCandidate candidate;
         IpopTransportState state;
-        IpopPathInfo pair;
+        struct {
+            IpopPathInfo info;
+            char remote_ip[INET6_ADDRSTRLEN];
+            uint16_t remote_port;
+        } pair;
     };
 } Event;
 
@@ -42,6 +46,7 @@ typedef struct {
     void *user;
     NiceAgent *agent;
     guint stream;
+    IpopFast *fast; /* beside the socket of the selected pair; NULL when there is none */
     atomic_bool closed;
 
     GMutex lock;
@@ -165,12 +170,14 @@ static void format_address(const NiceAddress *address, char *ret_text, size_t si
 static void on_pair(NiceAgent *agent, guint stream, guint component, NiceCandidate *local, NiceCandidate *remote,
                     gpointer data) {
     Event event = {EVENT_PAIR};
-    IpopPathInfo *pair = &event.pair;
+    IpopPathInfo *pair = &event.pair.info;
     pair->local_type = from_nice_type(local->type);
     pair->remote_type = from_nice_type(remote->type);
     pair->relayed = pair->local_type == IPOP_CANDIDATE_RELAY || pair->remote_type == IPOP_CANDIDATE_RELAY;
     format_address(&local->addr, pair->local_addr, sizeof pair->local_addr);
     format_address(&remote->addr, pair->remote_addr, sizeof pair->remote_addr);
+    nice_address_to_string(&remote->addr, event.pair.remote_ip);
+    event.pair.remote_port = (uint16_t)nice_address_get_port(&remote->addr);
     post(data, &event);
 }
 
@@ -184,7 +191,7 @@ static void on_datagram(NiceAgent *agent, guint stream, guint component, guint n
 /* --- the path --- */
 
 /* A datagram that can't be sent (too long, no route) is left out and the next one tried; a full socket ends it. */
-static unsigned send_chunk(Ice *ice, const NiceOutputMessage *messages, unsigned n, bool *ret_full) {
+static unsigned send_messages(Ice *ice, const NiceOutputMessage *messages, unsigned n) {
     unsigned sent = 0;
     for (unsigned done = 0; done < n;) {
         g_autoptr(GError) error = NULL;
@@ -196,29 +203,22 @@ static unsigned send_chunk(Ice *ice, const NiceOutputMessage *messages, unsigned
         } else if (error && !g_error_matches(error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK)) {
             done++;
         } else {
-            *ret_full = true;
             break;
         }
     }
     return sent;
 }
 
-static unsigned path_send(IpopPath *path, const struct iovec *datagrams, unsigned n) {
+static unsigned path_send(IpopPath *path, const uint8_t *train, size_t n, size_t segment) {
     Ice *ice = ((IcePath *)path)->ice;
-    GOutputVector vectors[SEND_CHUNK];
-    NiceOutputMessage messages[SEND_CHUNK];
-    unsigned sent = 0;
-    bool full = false;
-
-    for (unsigned start = 0; start < n && !full && !atomic_load(&ice->closed); start += SEND_CHUNK) {
-        unsigned chunk = MIN(n - start, SEND_CHUNK);
-        for (unsigned i = 0; i < chunk; i++) {
-            vectors[i] = (GOutputVector){datagrams[start + i].iov_base, datagrams[start + i].iov_len};
-            messages[i] = (NiceOutputMessage){&vectors[i], 1};
-        }
-        sent += send_chunk(ice, messages, chunk, &full);
+    GOutputVector vectors[IPOP_TRAIN_SEGMENTS];
+    NiceOutputMessage messages[IPOP_TRAIN_SEGMENTS];
+    unsigned count = 0;
+    for (size_t at = 0; at < n && count < IPOP_TRAIN_SEGMENTS; at += segment, count++) {
+        vectors[count] = (GOutputVector){train + at, MIN(segment, n - at)};
+        messages[count] = (NiceOutputMessage){&vectors[count], 1};
     }
-    return sent;
+    return atomic_load(&ice->closed) ? 0 : send_messages(ice, messages, count);
 }
 
 static void path_release(IpopPath *path) {
@@ -228,9 +228,7 @@ static void path_release(IpopPath *path) {
 
 static IpopPath *path_new(Ice *ice) {
     IcePath *path = g_new0(IcePath, 1);
-    path->base.refs = 1;
-    path->base.send = path_send;
-    path->base.release = path_release;
+    path->base = (IpopPath){.refs = 1, .fd = -1, .send = path_send, .release = path_release};
     path->ice = ice;
     ice->refs++;
     return &path->base;
@@ -291,9 +289,24 @@ static void handle_state(Ice *ice, IpopTransportState state) {
     ice->events.state(ice->user, state, why);
 }
 
-static void handle_pair(Ice *ice, const IpopPathInfo *pair) {
-    IpopPath *path = path_new(ice);
-    ice->events.path(ice->user, path, pair);
+/* Our own socket beside the one that the pair uses; NULL when it is a relay's, or TCP. */
+static IpopPath *fast_path(Ice *ice, const Event *event) {
+    g_autoptr(GSocket) socket = nice_agent_get_selected_socket(ice->agent, ice->stream, COMPONENT);
+    if (!socket || g_socket_get_protocol(socket) != G_SOCKET_PROTOCOL_UDP)
+        return NULL;
+    int fd = g_socket_get_fd(socket);
+    if (ice->fast && !ipop_fast_beside(ice->fast, fd))
+        g_clear_pointer(&ice->fast, ipop_fast_close);
+    if (!ice->fast)
+        ice->fast = ipop_fast_new(fd);
+    return ice->fast ? ipop_fast_path(ice->fast, event->pair.remote_ip, event->pair.remote_port) : NULL;
+}
+
+static void handle_pair(Ice *ice, const Event *event) {
+    IpopPath *path = event->pair.info.local_type == IPOP_CANDIDATE_RELAY ? NULL : fast_path(ice, event);
+    if (!path)
+        path = path_new(ice);
+    ice->events.path(ice->user, path, &event->pair.info);
     ipop_path_unref(path);
 }
 
@@ -309,7 +322,7 @@ static void handle(Ice *ice, const Event *event) {
         handle_state(ice, event->state);
         break;
     case EVENT_PAIR:
-        handle_pair(ice, &event->pair);
+        handle_pair(ice, event);
         break;
     }
 }
@@ -368,6 +381,7 @@ static void on_closed(GObject *agent, GAsyncResult *result, gpointer data) {
  * who comes from the same port. The sockets must be read until then, for the servers' answers; with a dead server it takes
  * two seconds. */
 static void tear_down(Ice *ice) {
+    g_clear_pointer(&ice->fast, ipop_fast_close);
     g_source_destroy(ice->source);
     g_source_unref(ice->source);
     nice_agent_close_async(ice->agent, on_closed, ice);

@@ -84,12 +84,19 @@ static void set_state(IpopLink *link, IpopLinkState state, const char *reason) {
 
 /* --- generations --- */
 
+static void drop_path(Generation *generation) {
+    if (!generation->path)
+        return;
+    ipop_tunnel_ignore(generation->link->env->tunnel, generation->path);
+    g_clear_pointer(&generation->path, ipop_path_unref);
+}
+
 static void generation_free(Generation *generation) {
     if (!generation)
         return;
     if (generation->transport)
         generation->transport->ops->close(generation->transport);
-    ipop_path_unref(generation->path);
+    drop_path(generation);
     g_free(generation);
 }
 
@@ -300,9 +307,10 @@ static void on_path(void *user, IpopPath *path, const IpopPathInfo *info) {
     IpopLink *link = generation->link;
     int64_t now = ipop_clock_now();
     bool first = !generation->path;
-    ipop_path_unref(generation->path);
+    drop_path(generation);
     generation->path = ipop_path_ref(path);
     generation->info = *info;
+    ipop_tunnel_listen(link->env->tunnel, link->tunnel_peer, path);
     if (generation == link->carrying) {
         ipop_tunnel_set_path(link->env->tunnel, link->tunnel_peer, path);
         ipop_tunnel_ping(link->env->tunnel, link->tunnel_peer);
@@ -323,14 +331,9 @@ static void on_path(void *user, IpopPath *path, const IpopPathInfo *info) {
         handshake_begin(link, generation, now);
 }
 
-static void on_receive(void *user, uint8_t *datagram, size_t n) {
-    Generation *generation = user;
-    IpopLink *link = generation->link;
+static void take_handshake(IpopLink *link, Generation *generation, const uint8_t *datagram, size_t n) {
     int64_t now = ipop_clock_now();
     switch (datagram[0]) {
-    case IPOP_WIRE_DATA:
-        ipop_tunnel_input(link->env->tunnel, datagram, n);
-        break;
     case IPOP_WIRE_INIT:
         take_init(link, generation, datagram, n, now);
         break;
@@ -343,6 +346,14 @@ static void on_receive(void *user, uint8_t *datagram, size_t n) {
     default:
         break;
     }
+}
+
+static void on_receive(void *user, uint8_t *datagram, size_t n) {
+    Generation *generation = user;
+    if (datagram[0] == IPOP_WIRE_DATA)
+        ipop_tunnel_input(generation->link->env->tunnel, datagram, n);
+    else
+        take_handshake(generation->link, generation, datagram, n);
 }
 
 /* --- the public side --- */
@@ -462,6 +473,15 @@ void ipop_link_confirmed(IpopLink *link, uint32_t index) {
         come_online(link);
         return;
     }
+}
+
+void ipop_link_handshake(IpopLink *link, const IpopPath *path, const uint8_t *message, size_t n) {
+    Generation *both[] = {link->newest, link->carrying};
+    for (unsigned i = 0; i < G_N_ELEMENTS(both); i++)
+        if (both[i] && both[i]->path == path) {
+            take_handshake(link, both[i], message, n);
+            return;
+        }
 }
 
 void ipop_link_bye(IpopLink *link) {

@@ -71,6 +71,9 @@ void ipop_link_confirmed(IpopLink *link, uint32_t index);
 void ipop_link_bye(IpopLink *link);
 void ipop_link_pong(IpopLink *link);
 
+/* A handshake message that came in by a path's own socket. */
+void ipop_link_handshake(IpopLink *link, const IpopPath *path, const uint8_t *message, size_t n);
+
 /* Once a second: pings, rekeys, finds out what died. */
 void ipop_link_tick(IpopLink *link, int64_t now);
 

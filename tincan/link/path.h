@@ -7,15 +7,24 @@
 
 #include <stdatomic.h>
 #include <stddef.h>
-#include <sys/uio.h>
+#include <stdint.h>
+
+/* What one send takes: datagrams lie one behind the other, all but the last equally long. The kernel takes 64 segments in
+ * any version, and 65,507 bytes less what a relay or an option may add. */
+#define IPOP_TRAIN_SEGMENTS 64
+#define IPOP_TRAIN_BYTES 65000
 
 typedef struct IpopPath IpopPath;
 
 struct IpopPath {
     atomic_int refs;
-    /* Sends n datagrams, one per element; data thread only, never blocks. Returns how many were taken; the rest are the
-     * caller's to count as dropped. */
-    unsigned (*send)(IpopPath *path, const struct iovec *datagrams, unsigned n);
+    /* Datagrams from the peer come in here, joined by UDP GRO; -1: they come by the transport's receive event. */
+    int fd;
+    /* Sends a train of n bytes, cut every `segment` bytes; data thread only, never blocks. Returns how many datagrams were
+     * taken; the rest are the caller's to count as dropped. */
+    unsigned (*send)(IpopPath *path, const uint8_t *train, size_t n, size_t segment);
+    /* Called when something of the negotiator's came in glued to a train: stop joining. NULL where fd is -1. */
+    void (*unglue)(IpopPath *path);
     void (*release)(IpopPath *path); /* main thread */
 };
 

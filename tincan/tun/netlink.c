@@ -83,6 +83,14 @@ int ipop_netlink_set_link(IpopNetlink *netlink, int ifindex, unsigned mtu, unsig
     return request(netlink, message);
 }
 
+int ipop_netlink_set_segments(IpopNetlink *netlink, int ifindex, unsigned segments) {
+    char buffer[REQUEST_MAX];
+    struct ifinfomsg *info;
+    struct nlmsghdr *message = begin_link(buffer, ifindex, &info);
+    mnl_attr_put_u32(message, IFLA_GSO_MAX_SEGS, segments);
+    return request(netlink, message);
+}
+
 int ipop_netlink_no_link_local(IpopNetlink *netlink, int ifindex) {
     char buffer[REQUEST_MAX];
     struct ifinfomsg *info;

@@ -13,6 +13,8 @@ void ipop_netlink_close(IpopNetlink *netlink);
 /* Each returns 0 or a negative errno of the kernel. Addresses are in network order, 4 or 16 bytes. Adding one that is there
  * already with this prefix is no error; removing one that is not there is EADDRNOTAVAIL. */
 int ipop_netlink_set_link(IpopNetlink *netlink, int ifindex, unsigned mtu, unsigned txqueuelen, bool up);
+/* How many segments one super-packet given to the device may have. */
+int ipop_netlink_set_segments(IpopNetlink *netlink, int ifindex, unsigned segments);
 int ipop_netlink_add_address(IpopNetlink *netlink, int ifindex, int family, const void *address, unsigned prefix);
 int ipop_netlink_remove_address(IpopNetlink *netlink, int ifindex, int family, const void *address, unsigned prefix);
 

@@ -1,11 +1,41 @@
-/* inbound.c - path -> session -> source check -> tun. */
+/* inbound.c - path -> session -> source check -> tun.
+ *
+ * A train is opened datagram by datagram in place, and the packets are joined again on their way to the device. */
 #include "tincan/packet/ip.h"
 #include "tincan/tunnel/internal.h"
 
+#include <errno.h>
+#include <netinet/udp.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-static void deliver(IpopTunnel *tunnel, IpopTunnelPeer *peer, const uint8_t *packet, size_t n) {
+#define BURST 4 /* calls per wake-up and socket, so that the others are not kept waiting */
+
+static void write_device(IpopTunnel *tunnel, uint8_t *buffer, size_t n) {
+    size_t skip = tunnel->device.vnet ? 0 : IPOP_VNET_HEADER;
+    if (write(tunnel->device.fd, buffer + skip, n - skip) < 0)
+        ipop_count(&tunnel->counters.drops[IPOP_DROP_DEVICE], 1);
+}
+
+void ipop_inbound_flush(IpopTunnel *tunnel) {
+    uint8_t *buffer;
+    size_t n;
+    while (ipop_coalesce_table_take(&tunnel->joining, &buffer, &n))
+        write_device(tunnel, buffer, n);
+}
+
+static void join(IpopTunnel *tunnel, const uint8_t *packet, size_t n, bool partial) {
+    IpopCoalescer *full;
+    uint8_t *buffer;
+    size_t buffer_n;
+    while (ipop_coalesce_table_add(&tunnel->joining, packet, n, partial, &full) == IPOP_COALESCE_FLUSH_FIRST)
+        if (ipop_coalesce_take(full, &buffer, &buffer_n))
+            write_device(tunnel, buffer, buffer_n);
+}
+
+static void deliver(IpopTunnel *tunnel, IpopTunnelPeer *peer, const uint8_t *packet, size_t n, bool partial) {
     IpopIpInfo info;
     if (!ipop_ip_parse(packet, n, &info)) {
         ipop_count(&peer->counters.drops[IPOP_DROP_MALFORMED], 1);
@@ -15,10 +45,7 @@ static void deliver(IpopTunnel *tunnel, IpopTunnelPeer *peer, const uint8_t *pac
         ipop_count(&peer->counters.drops[IPOP_DROP_SOURCE], 1);
         return;
     }
-    if (write(tunnel->tun_fd, packet, info.length) < 0) {
-        ipop_count(&peer->counters.drops[IPOP_DROP_DEVICE], 1);
-        return;
-    }
+    join(tunnel, packet, info.length, partial);
     ipop_count(&peer->counters.recv_bytes, info.length);
     ipop_count(&peer->counters.recv_packets, 1);
 }
@@ -39,7 +66,8 @@ static void take_frame(IpopTunnel *tunnel, IpopTunnelPeer *peer, const uint8_t *
         memcpy(&value, frame + 1, sizeof value);
     switch (frame[0]) {
     case IPOP_FRAME_PACKET:
-        deliver(tunnel, peer, frame + 1, n - 1);
+    case IPOP_FRAME_PACKET | IPOP_FRAME_PARTIAL_CHECKSUM:
+        deliver(tunnel, peer, frame + 1, n - 1, frame[0] != IPOP_FRAME_PACKET);
         break;
     case IPOP_FRAME_KEEPALIVE:
         break;
@@ -85,9 +113,9 @@ void ipop_inbound_datagram(void *context, uint8_t *datagram, size_t n) {
         return;
     }
     IpopTunnelPeer *peer = entry->peer;
-    uint8_t *frame;
+    uint8_t *frame = datagram + IPOP_WIRE_DATA_HEADER;
     size_t frame_n;
-    IpopOpenResult result = ipop_session_open(entry->session, datagram, n, tunnel->now, &frame, &frame_n);
+    IpopOpenResult result = ipop_session_open(entry->session, frame, datagram, n, tunnel->now, &frame_n);
     if (result != IPOP_OPEN_OK) {
         ipop_count(&peer->counters.drops[cause_of(result)], 1);
         return;
@@ -100,4 +128,60 @@ void ipop_inbound_datagram(void *context, uint8_t *datagram, size_t n) {
         ipop_tunnel_tell_confirmed(peer, index);
     }
     take_frame(tunnel, peer, frame, frame_n);
+}
+
+/* --- a path's own socket --- */
+
+/* Not the negotiator's, unless GRO glued one of its packets to a train: it is lost, and must not happen again. */
+static void dispatch(IpopTunnel *tunnel, IpopListener *listener, uint8_t *datagram, size_t n) {
+    if (datagram[0] == IPOP_WIRE_DATA)
+        ipop_inbound_datagram(tunnel, datagram, n);
+    else if (datagram[0] == IPOP_WIRE_INIT || datagram[0] == IPOP_WIRE_RESPONSE || datagram[0] == IPOP_WIRE_COOKIE)
+        ipop_tunnel_tell_handshake(listener, datagram, n);
+    else
+        ipop_count(&tunnel->counters.drops[IPOP_DROP_MALFORMED], 1);
+}
+
+static size_t segment_of(struct msghdr *message, size_t n) {
+    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(message); cmsg; cmsg = CMSG_NXTHDR(message, cmsg)) {
+        if (cmsg->cmsg_level != IPPROTO_UDP || cmsg->cmsg_type != UDP_GRO)
+            continue;
+        int size;
+        memcpy(&size, CMSG_DATA(cmsg), sizeof size);
+        return size > 0 ? (size_t)size : n;
+    }
+    return n;
+}
+
+static void take_train(IpopTunnel *tunnel, IpopListener *listener, uint8_t *train, size_t n, size_t segment) {
+    for (size_t at = 0; at < n; at += segment) {
+        if (train[at] < IPOP_WIRE_INIT && at > 0)
+            listener->path->unglue(listener->path);
+        dispatch(tunnel, listener, train + at, MIN(segment, n - at));
+    }
+}
+
+bool ipop_inbound_run(IpopTunnel *tunnel, IpopListener *listener) {
+    struct mmsghdr messages[IPOP_RECEIVE_TRAINS];
+    struct iovec vectors[IPOP_RECEIVE_TRAINS];
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } controls[IPOP_RECEIVE_TRAINS];
+    int got = IPOP_RECEIVE_TRAINS;
+    for (unsigned i = 0; i < BURST && got == IPOP_RECEIVE_TRAINS; i++) {
+        for (unsigned m = 0; m < IPOP_RECEIVE_TRAINS; m++) {
+            vectors[m] = (struct iovec){tunnel->received[m], IPOP_RECEIVE_BYTES};
+            messages[m].msg_hdr = (struct msghdr){.msg_iov = &vectors[m],
+                                                  .msg_iovlen = 1,
+                                                  .msg_control = &controls[m],
+                                                  .msg_controllen = sizeof controls[m].bytes};
+        }
+        got = recvmmsg(listener->path->fd, messages, IPOP_RECEIVE_TRAINS, MSG_DONTWAIT, NULL);
+        for (int m = 0; m < got; m++) {
+            size_t n = messages[m].msg_len;
+            take_train(tunnel, listener, tunnel->received[m], n, segment_of(&messages[m].msg_hdr, n));
+        }
+    }
+    return got == IPOP_RECEIVE_TRAINS;
 }

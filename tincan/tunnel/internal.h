@@ -2,13 +2,17 @@
  * marked otherwise. */
 #pragma once
 
+#include "tincan/packet/coalesce.h"
+#include "tincan/packet/segment.h"
 #include "tincan/route/table.h"
 #include "tincan/tunnel/inbox.h"
 #include "tincan/tunnel/tunnel.h"
 
 #include <arpa/inet.h>
 
-#define IPOP_TUNNEL_PACKET_MAX 65535
+#define IPOP_RECEIVE_TRAINS 8
+#define IPOP_RECEIVE_BYTES 65536
+#define IPOP_HANDSHAKES_MAX 64 /* on their way to the main thread */
 
 struct IpopTunnelPeer {
     void *user; /* main thread; NULL once removed */
@@ -29,19 +33,42 @@ typedef struct {
     IpopTunnelPeer *peer;
 } IpopTunnelSession;
 
+/* What the data thread waits for, besides the device and the inbox: a path's own socket. */
+typedef struct {
+    IpopPath *path; /* one reference */
+    IpopTunnelPeer *peer;
+} IpopListener;
+
+/* Sealed datagrams that leave together: all of one length but the last, all for one peer. */
+typedef struct {
+    IpopTunnelPeer *peer; /* NULL: none */
+    IpopPath *path;       /* its, or the one of a frame that goes another way */
+    size_t n, segment;
+    unsigned count;
+    uint64_t bytes; /* of inner packets */
+    unsigned packets;
+    uint8_t datagrams[IPOP_TRAIN_BYTES];
+} IpopTrain;
+
 struct IpopTunnel {
-    int tun_fd;
+    IpopTunnelDevice device;
     IpopTunnelEvents events; /* main thread */
     void *user;              /* main thread */
     IpopTunnelCounters counters;
     IpopInbox *inbox;
     GThread *thread;
+    int epoll;
     bool stop;
     int64_t now; /* taken once per wake-up */
     IpopRoutes *routes;
-    GHashTable *sessions; /* local index -> IpopTunnelSession, owned */
-    /* One packet on its way out, with room before and behind it for what sealing adds. */
-    uint8_t out[IPOP_WIRE_DATA_OVERHEAD + IPOP_TUNNEL_PACKET_MAX];
+    GHashTable *sessions;  /* local index -> IpopTunnelSession, owned */
+    GHashTable *listeners; /* path -> IpopListener, owned */
+    atomic_uint handshakes; /* on their way to the main thread */
+    IpopTrain train;
+    IpopCoalesceTable joining;
+    /* From the device: room for a frame's first byte, vnet header, packet. */
+    uint8_t packet[IPOP_SEGMENT_HEADROOM + IPOP_VNET_HEADER + IPOP_SEGMENT_PACKET_MAX];
+    uint8_t received[IPOP_RECEIVE_TRAINS][IPOP_RECEIVE_BYTES];
 };
 
 static inline void ipop_count(atomic_uint_least64_t *counter, uint64_t n) {
@@ -52,14 +79,24 @@ static inline void ipop_count(atomic_uint_least64_t *counter, uint64_t n) {
 /* outbound.c: takes what the device has, at most a burst. True when there may be more. */
 bool ipop_outbound_run(IpopTunnel *tunnel);
 
+/* Sends what waits in the train. */
+void ipop_outbound_flush(IpopTunnel *tunnel);
+
 /* Seals a frame without a packet (a ping, ...) of kind and up to 8 bytes, and sends it by that path. */
 void ipop_outbound_frame(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path, uint8_t kind, uint64_t value);
 
 /* inbound.c: one datagram of type IPOP_WIRE_DATA, changed in place. */
 void ipop_inbound_datagram(void *tunnel, uint8_t *datagram, size_t n);
 
+/* What a path's socket has, at most a burst. True when there may be more. */
+bool ipop_inbound_run(IpopTunnel *tunnel, IpopListener *listener);
+
+/* Gives the device what waits to be joined with more. */
+void ipop_inbound_flush(IpopTunnel *tunnel);
+
 /* tunnel.c */
 void ipop_tunnel_promote_next(IpopTunnel *tunnel, IpopTunnelPeer *peer);
 void ipop_tunnel_tell_confirmed(IpopTunnelPeer *peer, uint32_t index);
 void ipop_tunnel_tell_pong(IpopTunnelPeer *peer, int64_t rtt);
 void ipop_tunnel_tell_bye(IpopTunnelPeer *peer);
+void ipop_tunnel_tell_handshake(IpopListener *listener, const uint8_t *message, size_t n);

@@ -1,4 +1,6 @@
-/* outbound.c - tun -> route -> session -> path. */
+/* outbound.c - tun -> route -> session -> path.
+ *
+ * A super-packet from the device is cut, and each piece sealed from the device's buffer straight into the train. */
 #include "tincan/packet/ip.h"
 #include "tincan/tunnel/internal.h"
 
@@ -6,56 +8,129 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BURST 32 /* reads per wake-up, so that the network is not kept waiting */
+#define BURST 32        /* reads per wake-up, so that the network is not kept waiting */
+#define BIG_READ 20000  /* what is worth a send of its own */
 
-static bool seal_and_send(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path, size_t frame_n) {
-    size_t n = peer->current && path ? ipop_session_seal(peer->current, tunnel->out, frame_n, tunnel->now) : 0;
-    if (n == 0) {
-        ipop_count(&peer->counters.drops[IPOP_DROP_NO_LINK], 1);
-        return false;
+void ipop_outbound_flush(IpopTunnel *tunnel) {
+    IpopTrain *train = &tunnel->train;
+    IpopTunnelPeer *peer = train->peer;
+    if (!peer)
+        return;
+    unsigned sent = train->path->send(train->path, train->datagrams, train->n, train->segment);
+    if (sent < train->count) {
+        ipop_count(&peer->counters.drops[IPOP_DROP_SEND], train->count - sent);
+        train->bytes = train->bytes * sent / train->count;
+        train->packets = MIN(train->packets, sent);
     }
-    if (path->send(path, &(struct iovec){tunnel->out, n}, 1) != 1) {
-        ipop_count(&peer->counters.drops[IPOP_DROP_SEND], 1);
-        return false;
-    }
+    ipop_count(&peer->counters.sent_bytes, train->bytes);
+    ipop_count(&peer->counters.sent_packets, train->packets);
     atomic_store_explicit(&peer->counters.last_sent, tunnel->now, memory_order_relaxed);
-    return true;
+    train->peer = NULL;
+    train->n = train->segment = train->count = train->packets = 0;
+    train->bytes = 0;
+}
+
+/* Makes room for a datagram of n bytes in the train to that peer by that path. */
+static void make_room(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path, size_t n) {
+    IpopTrain *train = &tunnel->train;
+    if (train->peer != peer || train->path != path || n > train->segment || train->count == IPOP_TRAIN_SEGMENTS ||
+        train->n + n > IPOP_TRAIN_BYTES)
+        ipop_outbound_flush(tunnel);
+    if (!train->peer) {
+        train->peer = peer;
+        train->path = path;
+        train->segment = n;
+    }
+}
+
+/* frame: its first byte may be written to, and n counts it. */
+static void seal(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path, const uint8_t *frame, size_t n) {
+    IpopTrain *train = &tunnel->train;
+    size_t sealed_n = IPOP_WIRE_DATA_HEADER + n + IPOP_WIRE_TAG;
+    if (!peer->current || !path || sealed_n > IPOP_TRAIN_BYTES) {
+        ipop_count(&peer->counters.drops[IPOP_DROP_NO_LINK], 1);
+        return;
+    }
+    make_room(tunnel, peer, path, sealed_n);
+    if (ipop_session_seal(peer->current, train->datagrams + train->n, frame, n, tunnel->now) == 0) {
+        ipop_count(&peer->counters.drops[IPOP_DROP_NO_LINK], 1);
+        if (train->count == 0)
+            train->peer = NULL;
+        return;
+    }
+    train->n += sealed_n;
+    train->count++;
+    if (*frame == IPOP_FRAME_PACKET || *frame == (IPOP_FRAME_PACKET | IPOP_FRAME_PARTIAL_CHECKSUM)) {
+        train->bytes += n - 1;
+        train->packets++;
+    }
+    if (sealed_n < train->segment)
+        ipop_outbound_flush(tunnel); /* only the last may be shorter */
 }
 
 void ipop_outbound_frame(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path, uint8_t kind, uint64_t value) {
-    uint8_t *frame = tunnel->out + IPOP_WIRE_DATA_HEADER;
-    size_t n = kind == IPOP_FRAME_PING || kind == IPOP_FRAME_PONG ? 1 + sizeof value : 1;
-    frame[0] = kind;
+    uint8_t frame[1 + sizeof value] = {kind};
+    size_t n = kind == IPOP_FRAME_PING || kind == IPOP_FRAME_PONG ? sizeof frame : 1;
     memcpy(frame + 1, &value, sizeof value);
-    seal_and_send(tunnel, peer, path, n);
+    seal(tunnel, peer, path, frame, n);
+    ipop_outbound_flush(tunnel);
 }
 
-static void forward(IpopTunnel *tunnel, const uint8_t *packet, size_t n) {
+/* All segments go where the super-packet goes. */
+static IpopTunnelPeer *find_peer(IpopTunnel *tunnel, const uint8_t *packet, size_t n) {
     IpopIpInfo info;
     if (!ipop_ip_parse(packet, n, &info)) {
         ipop_count(&tunnel->counters.drops[IPOP_DROP_MALFORMED], 1);
-        return;
+        return NULL;
     }
     IpopTunnelPeer *peer = ipop_routes_lookup(tunnel->routes, info.family, info.dest);
     if (!peer) {
         bool group = ipop_ip_is_multicast(&info);
         ipop_count(&tunnel->counters.drops[group ? IPOP_DROP_MULTICAST : IPOP_DROP_NO_ROUTE], 1);
+    }
+    return peer;
+}
+
+static void forward(IpopTunnel *tunnel, uint8_t *buffer, size_t n) {
+    IpopSegmenter segments;
+    IpopTunnelPeer *peer = find_peer(tunnel, buffer + IPOP_VNET_HEADER, n - IPOP_VNET_HEADER);
+    if (!peer)
+        return;
+    if (!ipop_segment_begin(&segments, buffer, n, 0)) {
+        ipop_count(&peer->counters.drops[IPOP_DROP_MALFORMED], 1);
         return;
     }
-    if (seal_and_send(tunnel, peer, peer->path, 1 + info.length)) {
-        ipop_count(&peer->counters.sent_bytes, info.length);
-        ipop_count(&peer->counters.sent_packets, 1);
+    uint8_t *packet;
+    size_t packet_n;
+    bool partial;
+    while (ipop_segment_next(&segments, &packet, &packet_n, &partial)) {
+        uint8_t *frame = packet - 1; /* the segmenter leaves headroom */
+        *frame = partial ? IPOP_FRAME_PACKET | IPOP_FRAME_PARTIAL_CHECKSUM : IPOP_FRAME_PACKET;
+        seal(tunnel, peer, peer->path, frame, 1 + packet_n);
     }
 }
 
 bool ipop_outbound_run(IpopTunnel *tunnel) {
-    uint8_t *frame = tunnel->out + IPOP_WIRE_DATA_HEADER;
-    for (unsigned i = 0; i < BURST; i++) {
-        ssize_t n = read(tunnel->tun_fd, frame + 1, IPOP_TUNNEL_PACKET_MAX);
-        if (n <= 0)
-            return n < 0 && errno == EINTR;
-        frame[0] = IPOP_FRAME_PACKET;
-        forward(tunnel, frame + 1, (size_t)n);
+    uint8_t *buffer = tunnel->packet + IPOP_SEGMENT_HEADROOM;
+    size_t room = sizeof tunnel->packet - IPOP_SEGMENT_HEADROOM;
+    /* Without vnet headers an empty one is put in front: a packet like any that needs nothing done. */
+    size_t skip = tunnel->device.vnet ? 0 : IPOP_VNET_HEADER;
+    bool more = true;
+    for (unsigned i = 0; i < BURST && more; i++) {
+        memset(buffer, 0, skip);
+        ssize_t n = read(tunnel->device.fd, buffer + skip, room - skip);
+        if (n < 0) {
+            more = errno == EINTR;
+            break;
+        }
+        if ((size_t)n + skip <= IPOP_VNET_HEADER) {
+            ipop_count(&tunnel->counters.drops[IPOP_DROP_MALFORMED], 1);
+            continue;
+        }
+        forward(tunnel, buffer, (size_t)n + skip);
+        if (n > BIG_READ)
+            ipop_outbound_flush(tunnel);
     }
-    return true;
+    ipop_outbound_flush(tunnel);
+    return more;
 }

@@ -6,8 +6,10 @@
 #include "tincan/tunnel/internal.h"
 
 #include <errno.h>
-#include <poll.h>
+#include <semaphore.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 #define RAW_MAX 512
 
@@ -23,36 +25,54 @@ const char *ipop_drop_name(IpopDrop cause) {
 
 /* --- the data thread --- */
 
+#define EVENTS_MAX 64
+
+static bool watch(IpopTunnel *tunnel, int fd, void *what) {
+    return epoll_ctl(tunnel->epoll, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN, .data.ptr = what}) == 0;
+}
+
+/* The inbox first: what it says may concern what else came. A listener it takes away is not looked at any more. */
+static void run_once(IpopTunnel *tunnel) {
+    struct epoll_event events[EVENTS_MAX];
+    int n = epoll_wait(tunnel->epoll, events, EVENTS_MAX, -1);
+    bool outbound = false, more = false;
+    tunnel->now = ipop_clock_now();
+    for (int i = 0; i < n; i++)
+        if (events[i].data.ptr == tunnel->inbox)
+            ipop_inbox_drain(tunnel->inbox, tunnel, ipop_inbound_datagram);
+    for (int i = 0; i < n; i++) {
+        void *what = events[i].data.ptr;
+        if (what == tunnel)
+            outbound = true;
+        else if (what != tunnel->inbox && g_hash_table_contains(tunnel->listeners, what))
+            more |= ipop_inbound_run(tunnel, g_hash_table_lookup(tunnel->listeners, what));
+    }
+    if (!more)
+        ipop_inbound_flush(tunnel);
+    if (outbound)
+        ipop_outbound_run(tunnel);
+}
+
 static void *run(void *data) {
     IpopTunnel *tunnel = data;
-    struct pollfd fds[] = {{tunnel->tun_fd, POLLIN, 0}, {ipop_inbox_fd(tunnel->inbox), POLLIN, 0}};
-    bool more = false;
-    while (!tunnel->stop) {
-        int n = poll(fds, G_N_ELEMENTS(fds), more ? 0 : -1);
-        if (n < 0 && errno != EINTR)
-            break;
-        tunnel->now = ipop_clock_now();
-        more = false;
-        if (fds[1].revents)
-            ipop_inbox_drain(tunnel->inbox, tunnel, ipop_inbound_datagram);
-        if (fds[0].revents & POLLIN)
-            more = ipop_outbound_run(tunnel);
-        else if (fds[0].revents)
-            fds[0].fd = -1; /* the device was taken away; what comes in still has counters */
-    }
+    while (!tunnel->stop)
+        run_once(tunnel);
     return NULL;
 }
 
 /* --- events: data thread -> main loop --- */
 
-typedef enum { CONFIRMED, PONG, BYE, RELEASED, REMOVED } EventKind;
+typedef enum { CONFIRMED, PONG, BYE, HANDSHAKE, RELEASED, REMOVED } EventKind;
 
 typedef struct {
     EventKind kind;
     IpopTunnel *tunnel;
     IpopTunnelPeer *peer;
     IpopSession *session;
+    IpopPath *path;
     int64_t value;
+    size_t n;
+    uint8_t message[IPOP_WIRE_INIT_SIZE]; /* the longest of a handshake */
 } Event;
 
 static gboolean handle_event(gpointer data) {
@@ -69,8 +89,14 @@ static gboolean handle_event(gpointer data) {
             to->confirmed(peer, (uint32_t)event->value);
         else if (event->kind == PONG)
             to->pong(peer, event->value);
+        else if (event->kind == HANDSHAKE)
+            to->handshake(peer, event->path, event->message, event->n);
         else
             to->bye(peer);
+    }
+    if (event->kind == HANDSHAKE) {
+        atomic_fetch_sub(&event->tunnel->handshakes, 1);
+        ipop_path_unref(event->path);
     }
     return G_SOURCE_REMOVE;
 }
@@ -90,6 +116,20 @@ void ipop_tunnel_tell_pong(IpopTunnelPeer *peer, int64_t rtt) {
 
 void ipop_tunnel_tell_bye(IpopTunnelPeer *peer) {
     tell((Event){.kind = BYE, .tunnel = peer->tunnel, .peer = peer});
+}
+
+/* Anybody may send these: so few at a time, and none longer than the longest there is. */
+void ipop_tunnel_tell_handshake(IpopListener *listener, const uint8_t *message, size_t n) {
+    IpopTunnel *tunnel = listener->peer->tunnel;
+    Event event = {.kind = HANDSHAKE, .tunnel = tunnel, .peer = listener->peer, .n = n};
+    if (n > sizeof event.message || atomic_load(&tunnel->handshakes) >= IPOP_HANDSHAKES_MAX) {
+        atomic_fetch_add(&tunnel->counters.drops[n > sizeof event.message ? IPOP_DROP_MALFORMED : IPOP_DROP_QUEUE], 1);
+        return;
+    }
+    memcpy(event.message, message, n);
+    event.path = ipop_path_ref(listener->path);
+    atomic_fetch_add(&tunnel->handshakes, 1);
+    tell(event);
 }
 
 /* --- sessions, on the data thread --- */
@@ -155,10 +195,37 @@ static void run_drop_sessions(void *context, void *argument) {
     g_clear_pointer(&peer->next_path, ipop_path_unref);
 }
 
+static void run_listen(void *context, void *argument) {
+    g_autofree Order *order = argument;
+    IpopTunnel *tunnel = context;
+    IpopListener *listener = g_new(IpopListener, 1);
+    *listener = (IpopListener){order->path, order->peer};
+    g_hash_table_insert(tunnel->listeners, order->path, listener);
+    watch(tunnel, order->path->fd, order->path);
+}
+
+static void free_listener(gpointer data) {
+    IpopListener *listener = data;
+    epoll_ctl(listener->peer->tunnel->epoll, EPOLL_CTL_DEL, listener->path->fd, NULL);
+    ipop_path_unref(listener->path);
+    g_free(listener);
+}
+
+static void run_ignore(void *context, void *argument) {
+    g_autofree Order *order = argument;
+    g_hash_table_remove(((IpopTunnel *)context)->listeners, order->path);
+    ipop_path_unref(order->path);
+}
+
+static gboolean listens_for(gpointer path, gpointer listener, gpointer peer) {
+    return ((IpopListener *)listener)->peer == peer;
+}
+
 static void run_remove_peer(void *context, void *argument) {
     IpopTunnel *tunnel = context;
     IpopTunnelPeer *peer = ((Order *)argument)->peer;
     ipop_routes_remove_value(tunnel->routes, peer);
+    g_hash_table_foreach_remove(tunnel->listeners, listens_for, peer);
     run_drop_sessions(context, argument);
     g_clear_pointer(&peer->path, ipop_path_unref);
     /* Behind every event that still names the peer. */
@@ -213,28 +280,41 @@ static void run_bye(void *context, void *argument) {
     ipop_outbound_frame(context, order->peer, order->peer->path, IPOP_FRAME_BYE, 0);
 }
 
+static void run_sync(void *context, void *argument) {
+    sem_post(argument);
+}
+
 static void run_send(void *context, void *argument) {
     g_autofree Order *order = argument;
-    order->path->send(order->path, &(struct iovec){order->bytes, order->n}, 1);
+    order->path->send(order->path, order->bytes, order->n, order->n);
     ipop_path_unref(order->path);
 }
 
 /* --- the main thread's side --- */
 
-IpopTunnel *ipop_tunnel_new(int tun_fd, const IpopTunnelEvents *events, void *user, GError **error) {
+static bool start(IpopTunnel *tunnel, GError **error) {
+    tunnel->inbox = ipop_inbox_new();
+    tunnel->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (!tunnel->inbox || tunnel->epoll < 0 || !watch(tunnel, tunnel->device.fd, tunnel) ||
+        !watch(tunnel, ipop_inbox_fd(tunnel->inbox), tunnel->inbox)) {
+        g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM, "cannot wait for the device: %s", g_strerror(errno));
+        return false;
+    }
+    tunnel->thread = g_thread_try_new("data", run, tunnel, error);
+    return tunnel->thread;
+}
+
+IpopTunnel *ipop_tunnel_new(const IpopTunnelDevice *device, const IpopTunnelEvents *events, void *user, GError **error) {
     IpopTunnel *tunnel = g_new0(IpopTunnel, 1);
-    tunnel->tun_fd = tun_fd;
+    tunnel->device = *device;
     tunnel->events = *events;
     tunnel->user = user;
     tunnel->routes = ipop_routes_new();
     tunnel->sessions = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+    tunnel->listeners = g_hash_table_new_full(NULL, NULL, NULL, free_listener);
     tunnel->now = ipop_clock_now();
-    tunnel->inbox = ipop_inbox_new();
-    if (tunnel->inbox)
-        tunnel->thread = g_thread_try_new("data", run, tunnel, error);
-    else
-        g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM, "cannot make an eventfd: %s", g_strerror(errno));
-    if (!tunnel->thread) {
+    ipop_coalesce_table_init(&tunnel->joining, device->vnet && device->join_udp);
+    if (!start(tunnel, error)) {
         ipop_tunnel_free(tunnel);
         return NULL;
     }
@@ -251,6 +331,9 @@ void ipop_tunnel_free(IpopTunnel *tunnel) {
         while (g_main_context_iteration(NULL, FALSE))
             ;
     }
+    g_hash_table_unref(tunnel->listeners);
+    if (tunnel->epoll >= 0)
+        close(tunnel->epoll);
     ipop_inbox_free(tunnel->inbox);
     ipop_routes_free(tunnel->routes);
     g_hash_table_unref(tunnel->sessions);
@@ -288,6 +371,16 @@ void ipop_tunnel_set_path(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *pa
     post(tunnel, run_set_path, (Order){.peer = peer, .path = path ? ipop_path_ref(path) : NULL}, NULL, 0);
 }
 
+void ipop_tunnel_listen(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path) {
+    if (path->fd >= 0)
+        post(tunnel, run_listen, (Order){.peer = peer, .path = ipop_path_ref(path)}, NULL, 0);
+}
+
+void ipop_tunnel_ignore(IpopTunnel *tunnel, IpopPath *path) {
+    if (path->fd >= 0)
+        post(tunnel, run_ignore, (Order){.path = ipop_path_ref(path)}, NULL, 0);
+}
+
 void ipop_tunnel_add_session(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopSession *session, IpopPath *path) {
     post(tunnel, run_add_session, (Order){.peer = peer, .session = session, .path = ipop_path_ref(path)}, NULL, 0);
 }
@@ -304,6 +397,15 @@ void ipop_tunnel_bye(IpopTunnel *tunnel, IpopTunnelPeer *peer) {
     post(tunnel, run_bye, (Order){.peer = peer}, NULL, 0);
 }
 
+void ipop_tunnel_sync(IpopTunnel *tunnel) {
+    sem_t done;
+    sem_init(&done, 0, 0);
+    ipop_inbox_post(tunnel->inbox, run_sync, &done);
+    while (sem_wait(&done) < 0 && errno == EINTR)
+        ;
+    sem_destroy(&done);
+}
+
 void ipop_tunnel_send(IpopTunnel *tunnel, IpopPath *path, const uint8_t *datagram, size_t n) {
     g_assert(n <= RAW_MAX);
     post(tunnel, run_send, (Order){.path = ipop_path_ref(path)}, datagram, n);
@@ -311,5 +413,5 @@ void ipop_tunnel_send(IpopTunnel *tunnel, IpopPath *path, const uint8_t *datagra
 
 void ipop_tunnel_input(IpopTunnel *tunnel, const uint8_t *datagram, size_t n) {
     if (!ipop_inbox_push(tunnel->inbox, datagram, n))
-        ipop_count(&tunnel->counters.drops[IPOP_DROP_QUEUE], 1);
+        atomic_fetch_add(&tunnel->counters.drops[IPOP_DROP_QUEUE], 1); /* both threads count these */
 }

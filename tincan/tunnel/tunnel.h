@@ -5,7 +5,7 @@
  *
  * The data thread owns routes, sessions and paths; nothing it needs for a packet is behind a lock. The main thread changes
  * them by commands (inbox.h), is told of events through the main loop, and reads counters, which are atomic. All functions
- * here are the main thread's and return at once.
+ * here are the main thread's and, but for ipop_tunnel_sync, return at once.
  */
 #pragma once
 
@@ -33,7 +33,7 @@ typedef enum {
     IPOP_DROP_EXPIRED,    /* under a key past its life */
     IPOP_DROP_SOURCE,     /* authentic, but the inner source address is not that peer's */
     IPOP_DROP_DEVICE,     /* the device took no more */
-    IPOP_DROP_QUEUE,      /* the queue to the data thread was full */
+    IPOP_DROP_QUEUE,      /* a queue between the threads was full */
     IPOP_DROP_CAUSES,
 } IpopDrop;
 
@@ -50,6 +50,13 @@ typedef struct {
     atomic_int_least64_t rtt;        /* of the last ping, microseconds; 0 unknown */
 } IpopTunnelCounters;
 
+/* The TUN device, or what stands for it. */
+typedef struct {
+    int fd;
+    bool vnet;     /* each packet has a virtio_net_hdr (packet/vnet.h) in front, and may be a super-packet */
+    bool join_udp; /* it takes UDP super-packets (Linux 6.2) */
+} IpopTunnelDevice;
+
 /* On the main thread, from the main loop. peer is the user pointer of ipop_tunnel_add_peer; no event comes for a peer after
  * ipop_tunnel_remove_peer. */
 typedef struct {
@@ -59,10 +66,12 @@ typedef struct {
     void (*released)(void *user, uint32_t local_index);
     void (*pong)(void *peer, int64_t rtt);
     void (*bye)(void *peer);
+    /* A handshake message came in by that path's own socket. */
+    void (*handshake)(void *peer, IpopPath *path, const uint8_t *message, size_t n);
 } IpopTunnelEvents;
 
-/* Starts the data thread. tun_fd stays the caller's and must outlive the tunnel. */
-IpopTunnel *ipop_tunnel_new(int tun_fd, const IpopTunnelEvents *events, void *user, GError **error);
+/* Starts the data thread. device stays the caller's and must outlive the tunnel. */
+IpopTunnel *ipop_tunnel_new(const IpopTunnelDevice *device, const IpopTunnelEvents *events, void *user, GError **error);
 
 /* Ends the thread and frees all that is left. Peers must have been removed. */
 void ipop_tunnel_free(IpopTunnel *tunnel);
@@ -79,6 +88,10 @@ void ipop_tunnel_set_addresses(IpopTunnel *tunnel, IpopTunnelPeer *peer, const c
 /* What the peer's packets leave by from now on; NULL: nothing. Takes a reference of its own. */
 void ipop_tunnel_set_path(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path);
 
+/* Reads datagrams for the peer from path->fd from now on, until ipop_tunnel_ignore. Nothing for a path without one. */
+void ipop_tunnel_listen(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path);
+void ipop_tunnel_ignore(IpopTunnel *tunnel, IpopPath *path);
+
 /* Hands a new session over (ownership too), with the path its handshake went by, which becomes the peer's together with
  * the session: at once for the initiator, who announces it with a ping; when its first packet comes for the responder. So
  * a peer moves to a new path only when both have proved it. */
@@ -92,6 +105,9 @@ void ipop_tunnel_ping(IpopTunnel *tunnel, IpopTunnelPeer *peer);
 
 /* Tells the peer that this node goes away. */
 void ipop_tunnel_bye(IpopTunnel *tunnel, IpopTunnelPeer *peer);
+
+/* Waits until the data thread has done all that it was told so far: what it was to send has left. */
+void ipop_tunnel_sync(IpopTunnel *tunnel);
 
 /* Sends a datagram as it is (a handshake message; at most 512 bytes) by that path. */
 void ipop_tunnel_send(IpopTunnel *tunnel, IpopPath *path, const uint8_t *datagram, size_t n);

@@ -1,0 +1,203 @@
+#include "tincan/link/fast.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <linux/filter.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BUFFER_BYTES (8 * 1024 * 1024) /* a burst at full speed while this thread does not run */
+#define NEGOTIATOR_TTL 65              /* another than ours: GRO never joins the negotiator's packets to a train */
+
+typedef union {
+    struct sockaddr any;
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+} Address;
+
+struct IpopFast {
+    int fd;         /* ours */
+    int negotiator; /* a duplicate, to tell it from others and to end GRO on it */
+    Address local;
+};
+
+typedef struct {
+    IpopPath base;
+    int negotiator;
+    Address to;
+    socklen_t to_n;
+    bool no_segmentation; /* the device refused UDP_SEGMENT */
+} FastPath;
+
+static void set(int fd, int level, int name, int value) {
+    setsockopt(fd, level, name, &value, sizeof value);
+}
+
+/* Index 0 is who came first, the negotiator. */
+static bool attach_steering(int fd) {
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0), /* the first byte of the datagram */
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x50, 2, 0),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x40, 2, 0),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x04, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+    };
+    struct sock_fprog program = {G_N_ELEMENTS(code), code};
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program) == 0;
+}
+
+static void set_buffers(int fd) {
+    /* The system's limit clips the plain option silently; the forced one needs CAP_NET_ADMIN. */
+    set(fd, SOL_SOCKET, SO_RCVBUF, BUFFER_BYTES);
+    set(fd, SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES);
+    set(fd, SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES);
+    set(fd, SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_BYTES);
+}
+
+/* Not connected: a connected socket takes everything from that address, past the steering. */
+static int open_beside(int negotiator, Address *ret_local) {
+    socklen_t n = sizeof *ret_local;
+    int on = 1;
+    if (getsockname(negotiator, &ret_local->any, &n) < 0 ||
+        setsockopt(negotiator, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0)
+        return -1;
+    int fd = socket(ret_local->any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    set_buffers(fd);
+    if (bind(fd, &ret_local->any, n) == 0 && attach_steering(fd))
+        return fd;
+    close(fd);
+    return -1;
+}
+
+IpopFast *ipop_fast_new(int negotiator) {
+    Address local;
+    int fd = open_beside(negotiator, &local);
+    if (fd < 0)
+        return NULL;
+    bool ip6 = local.any.sa_family == AF_INET6;
+    set(negotiator, ip6 ? IPPROTO_IPV6 : IPPROTO_IP, ip6 ? IPV6_UNICAST_HOPS : IP_TTL, NEGOTIATOR_TTL);
+    /* On both: GRO picks its socket by hash, not by the program. */
+    set(fd, IPPROTO_UDP, UDP_GRO, 1);
+    set(negotiator, IPPROTO_UDP, UDP_GRO, 1);
+    IpopFast *fast = g_new0(IpopFast, 1);
+    fast->fd = fd;
+    fast->negotiator = fcntl(negotiator, F_DUPFD_CLOEXEC, 0);
+    fast->local = local;
+    return fast;
+}
+
+void ipop_fast_close(IpopFast *fast) {
+    if (!fast)
+        return;
+    /* Before ours is gone: else the negotiator would read trains as one datagram. */
+    set(fast->negotiator, IPPROTO_UDP, UDP_GRO, 0);
+    close(fast->negotiator);
+    close(fast->fd);
+    g_free(fast);
+}
+
+bool ipop_fast_beside(const IpopFast *fast, int fd) {
+    Address local;
+    socklen_t n = sizeof local;
+    return getsockname(fd, &local.any, &n) == 0 && memcmp(&local, &fast->local, n) == 0;
+}
+
+/* --- the path --- */
+
+static unsigned count_of(size_t n, size_t segment) {
+    return (unsigned)((n + segment - 1) / segment);
+}
+
+/* One system call per train even where the kernel does not cut. */
+static unsigned send_each(FastPath *path, const uint8_t *train, size_t n, size_t segment) {
+    struct mmsghdr messages[IPOP_TRAIN_SEGMENTS];
+    struct iovec vectors[IPOP_TRAIN_SEGMENTS];
+    unsigned count = MIN(count_of(n, segment), IPOP_TRAIN_SEGMENTS), sent = 0;
+    for (unsigned i = 0; i < count; i++) {
+        vectors[i] = (struct iovec){(void *)(train + i * segment), MIN(segment, n - i * segment)};
+        messages[i] = (struct mmsghdr){
+            .msg_hdr = {.msg_name = &path->to, .msg_namelen = path->to_n, .msg_iov = &vectors[i], .msg_iovlen = 1}};
+    }
+    while (sent < count) {
+        int taken = sendmmsg(path->base.fd, messages + sent, count - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (taken <= 0)
+            break;
+        sent += (unsigned)taken;
+    }
+    return sent;
+}
+
+static unsigned send_train(IpopPath *base, const uint8_t *train, size_t n, size_t segment) {
+    FastPath *path = (FastPath *)base;
+    if (path->no_segmentation && n > segment)
+        return send_each(path, train, n, segment);
+
+    struct iovec vector = {(void *)train, n};
+    struct msghdr message = {.msg_name = &path->to, .msg_namelen = path->to_n, .msg_iov = &vector, .msg_iovlen = 1};
+    union {
+        char bytes[CMSG_SPACE(sizeof(uint16_t))];
+        struct cmsghdr align;
+    } control;
+    if (n > segment) {
+        message.msg_control = &control;
+        message.msg_controllen = sizeof control.bytes;
+        struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message);
+        *cmsg = (struct cmsghdr){.cmsg_level = IPPROTO_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof(uint16_t))};
+        memcpy(CMSG_DATA(cmsg), &(uint16_t){(uint16_t)segment}, sizeof(uint16_t));
+    }
+    if (sendmsg(base->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+        return count_of(n, segment);
+    if (n <= segment || (errno != EIO && errno != EINVAL && errno != EMSGSIZE))
+        return 0;
+    /* EIO: the device can't checksum what it would cut. The others: a datagram does not fit the path, and only by itself
+     * will it be fragmented. */
+    path->no_segmentation = errno == EIO;
+    return send_each(path, train, n, segment);
+}
+
+static void unglue(IpopPath *base) {
+    set(base->fd, IPPROTO_UDP, UDP_GRO, 0);
+    set(((FastPath *)base)->negotiator, IPPROTO_UDP, UDP_GRO, 0);
+}
+
+static void release(IpopPath *base) {
+    FastPath *path = (FastPath *)base;
+    close(path->negotiator);
+    close(base->fd);
+    g_free(path);
+}
+
+static bool make_address(const char *ip, uint16_t port, const Address *like, Address *ret, socklen_t *ret_n) {
+    *ret = (Address){0};
+    ret->any.sa_family = like->any.sa_family;
+    if (like->any.sa_family == AF_INET) {
+        ret->in.sin_port = htons(port);
+        *ret_n = sizeof ret->in;
+        return inet_pton(AF_INET, ip, &ret->in.sin_addr) == 1;
+    }
+    ret->in6.sin6_port = htons(port);
+    ret->in6.sin6_scope_id = like->in6.sin6_scope_id;
+    *ret_n = sizeof ret->in6;
+    return inet_pton(AF_INET6, ip, &ret->in6.sin6_addr) == 1;
+}
+
+IpopPath *ipop_fast_path(IpopFast *fast, const char *ip, uint16_t port) {
+    FastPath *path = g_new0(FastPath, 1);
+    if (!make_address(ip, port, &fast->local, &path->to, &path->to_n)) {
+        g_free(path);
+        return NULL;
+    }
+    path->base = (IpopPath){.refs = 1, .send = send_train, .unglue = unglue, .release = release};
+    path->base.fd = fcntl(fast->fd, F_DUPFD_CLOEXEC, 0);
+    path->negotiator = fcntl(fast->negotiator, F_DUPFD_CLOEXEC, 0);
+    return &path->base;
+}
