@@ -74,7 +74,7 @@ class Rounds(LabTest):
     def test_twenty_rounds(self):
         """a peer that comes and goes twenty times leaves nothing in tincan or controller"""
         hosts = self.site("home", hosts=2).hosts
-        a, b = self.node(hosts[0], "a", "172.31.0.1"), self.node(hosts[1], "b", "172.31.0.2")
+        a, b = self.node(hosts[0], "a", "172.31.0.1", wait_time=2), self.node(hosts[1], "b", "172.31.0.2")
         a.start()
         a.wait_connected()
         settled = {}
@@ -83,8 +83,10 @@ class Rounds(LabTest):
             wait_pair(a, b)
             b.stop()
             a.wait_offline(b)
+            if number in (3, 20):
+                wait_for("b is forgotten", lambda: a.local()["_peers"] == 0, 30)
             if number == 3:
-                settled = self.quiet(a)
+                settled = {p: (descriptors(p.pid), threads(p.pid), memory(p.pid)) for p in (a.tincan, a.controller)}
         for process, (fds, tasks, kib) in settled.items():
             wait_for(lambda: f"{process.name}: {descriptors(process.pid)} descriptors, {threads(process.pid)} threads; after "
                              f"three rounds {fds}, {tasks}",
@@ -92,18 +94,3 @@ class Rounds(LabTest):
             grown = memory(process.pid) - kib
             self.say(f"{process.name}: {fds} descriptors, {tasks} threads, {grown:+d} KiB over 17 rounds")
             self.assertLess(grown, 4096)
-
-    def quiet(self, node):
-        """(descriptors, threads, KiB) of both programs once these have stopped falling for a second."""
-        def figures():
-            return {p: (descriptors(p.pid), threads(p.pid)) for p in (node.tincan, node.controller)}
-        last, since = figures(), time.monotonic()
-
-        def steady():
-            nonlocal last, since
-            now = figures()
-            if now != last:
-                last, since = now, time.monotonic()
-            return time.monotonic() - since > 1
-        wait_for("figures at rest", steady, 20)
-        return {p: (*values, memory(p.pid)) for p, values in last.items()}
