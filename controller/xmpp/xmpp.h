@@ -43,7 +43,7 @@ typedef enum {
 typedef enum {
     IPOP_IQ_RESULT,
     IPOP_IQ_ERROR,   /* the other side said no; xml is its answer */
-    IPOP_IQ_TIMEOUT, /* 10 s without an answer: gone */
+    IPOP_IQ_TIMEOUT, /* 10 s without an answer since it left the queue: gone */
     IPOP_IQ_LOST,    /* the connection ended first: say it again after the next login */
 } IpopIqOutcome;
 
@@ -55,17 +55,19 @@ typedef struct {
     void (*iq)(void *user, const char *xml, size_t n);
 } IpopXmppEvents;
 
-/* Starts the thread and the first login. NULL and error when the cafile can't be read or the JID is none. */
+/* Starts the thread and the first login. NULL and error when the cafile can't be read or the JID is none. The callbacks come
+ * on the thread-default context of this call. Makes the process ignore SIGPIPE. */
 IpopXmpp *ipop_xmpp_new(const IpopXmppConfig *config, const IpopXmppEvents *events, void *user, GError **error);
 
-/* Logs out (</stream:stream>) and joins the thread, within 1 s whatever the server does. */
+/* Logs out (</stream:stream>) and joins the thread, within 1 s whatever the server does. Not from inside a callback. */
 void ipop_xmpp_free(IpopXmpp *xmpp);
 
 /* Queues a whole stanza. Dropped when not connected or the queue (256 KiB) is full: false. */
 bool ipop_xmpp_send(IpopXmpp *xmpp, IpopXmppPriority priority, const char *xml);
 
-/* Sends <iq type= to= id=>payload</iq> and calls back exactly once, unless freed first. type: "get" or "set"; to: NULL for
- * the own server's domain. */
+/* Sends <iq type= to= id=>payload</iq> and calls back exactly once, unless freed first; LOST comes after the state has become
+ * DISCONNECTED. type: "get" or "set"; to: NULL for the own server's domain; callback: NULL when nobody cares. False, and no
+ * callback, when not connected, the queue is full or 4096 requests wait. */
 typedef void (*IpopIqCallback)(void *user, IpopIqOutcome outcome, const char *xml, size_t n);
 bool ipop_xmpp_request(IpopXmpp *xmpp, IpopXmppPriority priority, const char *type, const char *to, const char *payload,
                        IpopIqCallback callback, void *user);
@@ -76,8 +78,10 @@ uint64_t ipop_xmpp_dropped(const IpopXmpp *xmpp);
 /* Calls off callbacks whose user is this one. */
 void ipop_xmpp_cancel(IpopXmpp *xmpp, const void *user);
 
-/* The host's addresses changed: check the connection with a ping (XEP-0199), connect anew at once if it is dead. */
+/* The host's addresses changed: check the connection with a ping (XEP-0199), connect anew at once if it is dead. After a
+ * conflict or a wrong password the long wait stays. */
 void ipop_xmpp_network_changed(IpopXmpp *xmpp);
 
-/* One login and out, blocking, for `ipop check`: NULL on success, else the sentence that says what is wrong (g_free). */
+/* One login and out, blocking, for `ipop check`: NULL on success, else the sentence that says what is wrong (g_free). Use a
+ * resource of its own: the one of a running controller would be thrown out. */
 char *ipop_xmpp_try_login(const IpopXmppConfig *config, unsigned timeout_ms);
