@@ -13,7 +13,7 @@
 typedef struct {
     const uint8_t *bytes;
     size_t n;
-    bool known;      /* TCP or UDP, see headers */
+    bool known; /* TCP or UDP: see headers */
     bool partial;
     IpopHeaders headers;
 } Packet;

@@ -8,15 +8,15 @@
 #define TCP_HEADER 20
 #define UDP_HEADER 8
 
-/* The offset behind the extension headers, 0 if they are cut off; *protocol becomes what follows them. */
+/* The offset behind the extension headers; *protocol becomes what follows them. Stops at one that is cut off. */
 static size_t skip_extensions(const uint8_t *packet, size_t n, uint8_t *protocol) {
     size_t at = IPOP_IP6_HEADER;
     while (*protocol == IPPROTO_HOPOPTS || *protocol == IPPROTO_ROUTING || *protocol == IPPROTO_DSTOPTS) {
         if (n - at < 8)
-            return 0;
+            break;
         size_t header = ((size_t)packet[at + 1] + 1) * 8;
         if (n - at < header)
-            return 0;
+            break;
         *protocol = packet[at];
         at += header;
     }
@@ -48,8 +48,6 @@ bool ipop_headers_parse(const uint8_t *packet, size_t n, IpopHeaders *ret) {
     } else {
         protocol = packet[6];
         transport = skip_extensions(packet, ip.length, &protocol);
-        if (transport == 0)
-            return false;
     }
     size_t header = transport_header(protocol, packet + transport, ip.length - transport);
     if (header == 0)

@@ -8,10 +8,10 @@
 
 #define IPOP_IP4_HEADER 20
 #define IPOP_IP6_HEADER 40
-#define IPOP_IP4_DF 0x4000 /* of the 16 bits at 6; IPOP_IP4_FRAGMENT: more fragments, or an offset */
-#define IPOP_IP4_FRAGMENT 0x3fff
-#define IPOP_TCP_CHECKSUM 16 /* offsets in the transport header */
-#define IPOP_UDP_CHECKSUM 6
+#define IPOP_IP4_DF 0x4000       /* of the 16 bits at 6 */
+#define IPOP_IP4_FRAGMENT 0x3fff /* of the same: more fragments, or an offset */
+#define IPOP_TCP_CHECKSUM 16     /* offset in the header */
+#define IPOP_UDP_CHECKSUM 6      /* offset in the header */
 
 /* RFC 9293, section 3.1: the byte at 13 */
 enum {
@@ -25,12 +25,12 @@ enum {
 
 /* Offsets count from the IP header. */
 typedef struct {
-    int family;        /* AF_INET or AF_INET6 */
-    uint8_t protocol;  /* IPPROTO_TCP or IPPROTO_UDP */
-    bool plain;        /* no IPv4 options and no IPv6 extension headers before it */
-    size_t transport;  /* offset of the TCP or UDP header */
-    size_t payload;    /* offset of what follows it */
-    size_t length;     /* of the whole packet, at most n */
+    int family;       /* AF_INET or AF_INET6 */
+    uint8_t protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+    bool plain;       /* no IPv4 options and no IPv6 extension headers before it */
+    size_t transport; /* offset of the TCP or UDP header */
+    size_t payload;   /* offset of what follows it */
+    size_t length;    /* of the whole packet, at most n */
 } IpopHeaders;
 
 /* False unless there is one whole TCP or UDP header in an IP packet that is no fragment, and all lengths agree. Hop-by-hop,
