@@ -1,12 +1,15 @@
 #include "controller/internal.h"
 
 #include "tincan/base/error.h"
+#include "tincan/base/memory.h"
 #include "tincan/base/secret.h"
 
 #include <errno.h>
 #include <sodium.h>
 #include <string.h>
 #include <unistd.h>
+
+#define SETTLE_SECONDS 3
 
 /* --- the timer --- */
 
@@ -133,6 +136,13 @@ static void tell_xmpp(IpopController *c, const char *error) {
     }
 }
 
+/* The login is over, with its certificates and its first peers. */
+static gboolean settle(gpointer user) {
+    ((IpopController *)user)->settle = 0;
+    ipop_memory_settle();
+    return G_SOURCE_REMOVE;
+}
+
 static void on_xmpp_state(void *user, IpopXmppState state, const char *jid, const char *error) {
     IpopController *c = user;
     bool login = state == IPOP_XMPP_CONNECTED && c->xmpp_state != IPOP_XMPP_CONNECTED;
@@ -149,6 +159,8 @@ static void on_xmpp_state(void *user, IpopXmppState state, const char *jid, cons
     c->swept = false;
     c->housekeeping_at = MIN(c->housekeeping_at, c->login_at + (int64_t)c->conf->wait_time * IPOP_SECOND);
     ipop_controller_wake_at(c, c->housekeeping_at);
+    g_clear_handle_id(&c->settle, g_source_remove);
+    c->settle = g_timeout_add_seconds(SETTLE_SECONDS, settle, c);
     /* In this order, so that the first link already has the servers. */
     ipop_services_ask(c);
     send_presence(c);
@@ -280,6 +292,7 @@ IpopController *ipop_controller_new(const IpopControllerConfig *config, GError *
 void ipop_controller_free(IpopController *c) {
     if (c == NULL)
         return;
+    g_clear_handle_id(&c->settle, g_source_remove);
     for (unsigned i = 0; i < ipop_registry_count(c->registry); i++)
         ipop_signalling_drop(ipop_registry_nth(c->registry, i));
     if (c->xmpp != NULL)

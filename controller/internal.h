@@ -45,6 +45,7 @@ struct IpopController {
     GSource *timer;
     int64_t timer_at;
     int64_t housekeeping_at;
+    guint settle;
     int64_t renewed_at; /* links last got a new generation for a change of the network */
 
     GHashTable *oddities; /* JIDs whose invalid presence was logged */

@@ -2,6 +2,7 @@
 
 #include "tincan/base/clock.h"
 #include "tincan/base/log.h"
+#include "tincan/base/memory.h"
 #include "tincan/base/sandbox.h"
 #include "tincan/base/secret.h"
 #include "tincan/control/handlers.h"
@@ -14,6 +15,7 @@
 #include <sodium.h>
 #include <sys/resource.h>
 
+#define SETTLE_SECONDS 3
 #define CONTROLLER_SILENT (5 * IPOP_SECOND) /* it says something every second */
 #define FAREWELL_MS 300                     /* for TURN servers to free what they hold for us */
 
@@ -41,9 +43,22 @@ static IpopTransport *transport_new(void *node, bool controlling, const IpopTran
     return ipop_ice_new(&config, events, user, error);
 }
 
+static gboolean settle(gpointer data) {
+    ((IpopDaemon *)data)->settle = 0;
+    ipop_memory_settle();
+    return G_SOURCE_REMOVE;
+}
+
+/* Some seconds after the last change it is quiet. */
+static void settle_later(IpopDaemon *daemon) {
+    g_clear_handle_id(&daemon->settle, g_source_remove);
+    daemon->settle = g_timeout_add_seconds(SETTLE_SECONDS, settle, daemon);
+}
+
 static void link_changed(void *user) {
     IpopPeer *peer = user;
     ipop_control_notify(peer->daemon->control, ipop_state_link(peer));
+    settle_later(peer->daemon);
 }
 
 static void link_candidates(void *user, uint32_t generation, const char *ufrag, const char *pwd,
@@ -168,6 +183,7 @@ IpopDaemon *ipop_daemon_new(const IpopDaemonOptions *options, GError **error) {
         .candidates = link_candidates,
     };
     daemon->tick = g_timeout_add_seconds(1, tick, daemon);
+    settle_later(daemon);
     return daemon;
 }
 
@@ -206,6 +222,7 @@ void ipop_daemon_free(IpopDaemon *daemon) {
     if (!daemon)
         return;
     g_clear_handle_id(&daemon->tick, g_source_remove);
+    g_clear_handle_id(&daemon->settle, g_source_remove);
     if (daemon->tunnel)
         say_goodbye(daemon);
     ipop_control_free(daemon->control);

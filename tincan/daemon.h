@@ -42,7 +42,7 @@ typedef struct IpopDaemon {
     IpopLocal local;
     GHashTable *peers;   /* uid text -> IpopPeer, owned */
     GHashTable *indices; /* session indices in use */
-    guint tick;
+    guint tick, settle;
     int64_t ping_second; /* pings asked for on the control port */
     unsigned pings;
 } IpopDaemon;
