@@ -35,10 +35,12 @@ need_packages() {
   fi
 }
 
-# build FOLDER [meson option...]: sets it up once, and compiles.
+programs="tincan/ipop-tincan controller/ipop-controller tools/ipop"
+
+# build FOLDER [meson option...]: sets it up once, and compiles all, or only $targets.
 build() {
   local folder=$1 said
   shift
   [ -e "$top/$folder/build.ninja" ] || said=$(meson setup "$top/$folder" "$top" "$@" 2>&1) || { echo "$said"; return 1; }
-  ninja -C "$top/$folder" --quiet
+  ninja -C "$top/$folder" --quiet ${targets:-}
 }

@@ -43,7 +43,10 @@ class Machine:
         for sub in ("run", "lib"):
             os.makedirs(f"{self._folder}/{sub}")
         self._mounts = (f"mount --bind {self._folder}/run /run", f"mount --bind {self._folder}/lib /var/lib")
-        self._path = ":".join([*(os.path.dirname(p) for p in (TINCAN, CONTROLLER, IPOP)), os.environ["PATH"]])
+        # The netcat of the article; Debian's other one, by openbsd, stops listening too early with -q.
+        os.symlink("/bin/nc.traditional", f"{self._folder}/netcat")
+        folders = (os.path.dirname(p) for p in (TINCAN, CONTROLLER, IPOP))
+        self._path = ":".join([*folders, self._folder, os.environ["PATH"]])
         with open(f"{TOP}/config/config.json", encoding="utf-8") as f:
             self.config = {**json.load(f), **overlay(world, host, account, name, ip4), **servers(world, host)}
         with open(f"{self._folder}/config.json", "w", encoding="utf-8") as f:
@@ -106,7 +109,7 @@ def show(world):
     server = bob.start("iperf3 -s -1 --forceflush", "iperf3.log")
     server.wait_output("Server listening")
     alice.show("iperf3 -c 172.31.0.2 -t 3 | grep -E 'sender|receiver'")
-    alice.show(r"""echo -e '\x02\x01{"m":"get_state"}' | netcat -w 1 -u 127.0.0.1 5800""")
+    alice.show(r"""echo -e '\x02\x01{"m":"get_state"}' | netcat -q 1 -u 127.0.0.1 5800""")
     print(REAL)
 
 
