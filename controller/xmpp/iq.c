@@ -1,6 +1,5 @@
 #include "controller/xmpp/iq.h"
 
-#include <inttypes.h>
 #include <sodium.h>
 #include <string.h>
 
@@ -17,7 +16,6 @@ struct IpopIqTable {
     GQueue ending;
     char *jid;
     const char *domain; /* inside jid */
-    uint64_t prefix, count;
 };
 
 static void request_free(void *data) {
@@ -33,7 +31,6 @@ IpopIqTable *ipop_iq_table_new(const char *jid) {
     table->jid = g_strdup(jid);
     const char *at = strchr(table->jid, '@');
     table->domain = at ? at + 1 : table->jid;
-    randombytes_buf(&table->prefix, sizeof table->prefix);
     return table;
 }
 
@@ -46,12 +43,20 @@ void ipop_iq_table_free(IpopIqTable *table) {
     g_free(table);
 }
 
+/* Whoever is asked learns one, which must tell nothing of the others. */
+static char *random_id(void) {
+    uint8_t bytes[IPOP_IQ_ID_BYTES];
+    char hex[2 * sizeof bytes + 1];
+    randombytes_buf(bytes, sizeof bytes);
+    return g_strdup(sodium_bin2hex(hex, sizeof hex, bytes, sizeof bytes));
+}
+
 const char *ipop_iq_table_add(IpopIqTable *table, const char *to, int64_t deadline, IpopIqCallback callback, void *user) {
     if (ipop_iq_table_size(table) >= IPOP_IQ_PENDING_MAX)
         return NULL;
     Request *request = g_new(Request, 1);
     *request = (Request){
-        .id = g_strdup_printf("%016" PRIx64 "-%" PRIu64, table->prefix, table->count++),
+        .id = random_id(),
         .to = g_strdup(to),
         .deadline = deadline,
         .callback = callback,

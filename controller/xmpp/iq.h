@@ -1,7 +1,7 @@
 /* iq.h - requests that wait for their answer (RFC 6120 section 8.2.3). Pure; one thread.
  *
- * An answer counts when its id is one we gave and it comes from whom we asked. Ids begin with 64 random bits, so nobody
- * else can guess one.
+ * An answer counts when its id is one we gave and it comes from whom we asked. `from` alone proves nothing (README.md): what
+ * others can't know is the id.
  */
 #pragma once
 
@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #define IPOP_IQ_PENDING_MAX 4096
+#define IPOP_IQ_ID_BYTES 12 /* of random, in each id */
 
 typedef struct IpopIqTable IpopIqTable;
 

@@ -156,11 +156,22 @@ static void test_bound(void) {
     ipop_iq_table_free(asker.table);
 }
 
-static void test_ids_differ_between_tables(void) {
-    IpopIqTable *a = ipop_iq_table_new("net@example.org"), *b = ipop_iq_table_new("net@example.org");
-    g_assert_cmpstr(ipop_iq_table_add(a, "x@y", 1, NULL, NULL), !=, ipop_iq_table_add(b, "x@y", 1, NULL, NULL));
-    ipop_iq_table_free(a);
-    ipop_iq_table_free(b);
+/* Every id is random from its first digit to its last: of two, no digit repeats more often than chance has it. */
+static void test_ids(void) {
+    IpopIqTable *table = ipop_iq_table_new("net@example.org");
+    g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    unsigned same[2 * IPOP_IQ_ID_BYTES] = {0};
+    g_autofree char *first = g_strdup(ipop_iq_table_add(table, "x@y", 1, NULL, NULL));
+    for (unsigned i = 0; i < 1000; i++) {
+        const char *id = ipop_iq_table_add(table, "x@y", 1, NULL, NULL);
+        g_assert_cmpuint(strlen(id), ==, G_N_ELEMENTS(same));
+        for (unsigned k = 0; k < G_N_ELEMENTS(same); k++)
+            same[k] += id[k] == first[k];
+        g_assert_true(g_hash_table_add(seen, g_strdup(id)));
+    }
+    for (unsigned k = 0; k < G_N_ELEMENTS(same); k++)
+        g_assert_cmpuint(same[k], <, 300); /* 63 are expected */
+    ipop_iq_table_free(table);
 }
 
 int main(int argc, char **argv) {
@@ -172,6 +183,6 @@ int main(int argc, char **argv) {
     g_test_add_func("/iq/deadlines", test_deadlines);
     g_test_add_func("/iq/lose-and-cancel", test_lose_and_cancel);
     g_test_add_func("/iq/bound", test_bound);
-    g_test_add_func("/iq/ids", test_ids_differ_between_tables);
+    g_test_add_func("/iq/ids", test_ids);
     return g_test_run();
 }
