@@ -138,7 +138,7 @@ static void free_peer(gpointer peer) {
 }
 
 static IpopTunnel *start_tunnel(IpopDaemon *daemon, const IpopTunnelEvents *events, GError **error) {
-    IpopTunnelDevice device = {ipop_tun_fd(daemon->tun), true, ipop_tun_uso(daemon->tun)};
+    IpopTunnelDevice device = {ipop_tun_fd(daemon->tun), ipop_tun_vnet(daemon->tun), ipop_tun_uso(daemon->tun)};
     return ipop_tunnel_new(&device, events, daemon, error);
 }
 

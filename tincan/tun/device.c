@@ -25,7 +25,7 @@ struct IpopTun {
     char name[IFNAMSIZ];
     int fd;
     int ifindex;
-    bool uso;
+    bool vnet, uso;
     IpopNetlink *netlink;
     IpopTunConfig set; /* the addresses the device has from us */
 };
@@ -72,10 +72,15 @@ static int open_node(GError **error) {
     return -1;
 }
 
-static bool attach(int fd, const char *name, GError **error) {
-    struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR};
+static bool attach_with(int fd, const char *name, short flags) {
+    struct ifreq request = {.ifr_flags = flags};
     g_strlcpy(request.ifr_name, name, sizeof request.ifr_name);
-    if (ioctl(fd, TUNSETIFF, &request) == 0)
+    return ioctl(fd, TUNSETIFF, &request) == 0;
+}
+
+static bool attach(int fd, const char *name, bool *ret_vnet, GError **error) {
+    *ret_vnet = attach_with(fd, name, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR);
+    if (*ret_vnet || (errno == EINVAL && attach_with(fd, name, IFF_TUN | IFF_NO_PI)))
         return true;
     switch (errno) {
     case EPERM:
@@ -99,6 +104,8 @@ static bool attach(int fd, const char *name, GError **error) {
 
 /* Super-packets, and checksums left to whoever needs them. */
 static void set_offloads(IpopTun *tun) {
+    if (!tun->vnet)
+        return;
     unsigned tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
     int header = IPOP_VNET_HEADER;
     ioctl(tun->fd, TUNSETVNETHDRSZ, &header);
@@ -121,7 +128,7 @@ IpopTun *ipop_tun_open(const char *name, GError **error) {
     IpopTun *tun = g_new0(IpopTun, 1);
     tun->fd = fd;
     g_strlcpy(tun->name, name, sizeof tun->name);
-    tun->netlink = attach(fd, name, error) ? ipop_netlink_open(error) : NULL;
+    tun->netlink = attach(fd, name, &tun->vnet, error) ? ipop_netlink_open(error) : NULL;
     if (!tun->netlink) {
         ipop_tun_close(tun);
         return NULL;
@@ -201,6 +208,10 @@ bool ipop_tun_configure(IpopTun *tun, const IpopTunConfig *config, bool *ret_no_
 
 int ipop_tun_fd(const IpopTun *tun) {
     return tun->fd;
+}
+
+bool ipop_tun_vnet(const IpopTun *tun) {
+    return tun->vnet;
 }
 
 bool ipop_tun_uso(const IpopTun *tun) {

@@ -14,8 +14,8 @@ typedef struct {
     unsigned mtu;       /* 1280 to 65535 */
 } IpopTunConfig;
 
-/* Makes the device; it goes when the process does. Every packet has a virtio_net_hdr (packet/vnet.h) in front and may be a
- * super-packet of TCP, and of UDP where ipop_tun_uso says so. Loads the tun module where /dev/net/tun is missing. Errors name the
+/* Makes the device; it goes when the process does. Where ipop_tun_vnet says so, every packet has a virtio_net_hdr
+ * (packet/vnet.h) in front and may be a super-packet of TCP, and of UDP where ipop_tun_uso says so. Loads the tun module where /dev/net/tun is missing. Errors name the
  * cause (no right, no module, name busy, bad name) and the remedy. The fd is non-blocking. */
 IpopTun *ipop_tun_open(const char *name, GError **error);
 
@@ -24,6 +24,7 @@ IpopTun *ipop_tun_open(const char *name, GError **error);
 bool ipop_tun_configure(IpopTun *tun, const IpopTunConfig *config, bool *ret_no_ip6, GError **error);
 
 int ipop_tun_fd(const IpopTun *tun);
+bool ipop_tun_vnet(const IpopTun *tun);
 bool ipop_tun_uso(const IpopTun *tun); /* Linux 6.2 */
 int ipop_tun_ifindex(const IpopTun *tun);
 const char *ipop_tun_name(const IpopTun *tun);

@@ -13,10 +13,22 @@
 
 #define BURST 4 /* calls per wake-up and socket, so that the others are not kept waiting */
 
-static void write_device(IpopTunnel *tunnel, uint8_t *buffer, size_t n) {
-    size_t skip = tunnel->device.vnet ? 0 : IPOP_VNET_HEADER;
-    if (write(tunnel->device.fd, buffer + skip, n - skip) < 0)
+static void write_device(IpopTunnel *tunnel, const uint8_t *buffer, size_t n) {
+    if (write(tunnel->device.fd, buffer, n) < 0)
         ipop_count(&tunnel->counters.drops[IPOP_DROP_DEVICE], 1);
+}
+
+/* For a device without vnet headers: each packet by itself, its checksum finished here. */
+static void write_single(IpopTunnel *tunnel, uint8_t *packet, size_t n, bool partial) {
+    IpopHeaders headers;
+    if (partial && ipop_headers_parse(packet, n, &headers) && headers.plain) {
+        size_t offset = ipop_headers_checksum_offset(&headers);
+        uint64_t length = htons((uint16_t)(headers.length - headers.transport));
+        uint16_t sum = ipop_checksum_fold(ipop_checksum_pseudo(packet, headers.family, headers.protocol) + length);
+        memcpy(packet + headers.transport + offset, &sum, sizeof sum);
+        ipop_checksum_complete(packet, headers.length, headers.transport, offset);
+    }
+    write_device(tunnel, packet, n);
 }
 
 void ipop_inbound_flush(IpopTunnel *tunnel) {
@@ -35,7 +47,7 @@ static void join(IpopTunnel *tunnel, const uint8_t *packet, size_t n, bool parti
             write_device(tunnel, buffer, buffer_n);
 }
 
-static void deliver(IpopTunnel *tunnel, IpopTunnelPeer *peer, const uint8_t *packet, size_t n, bool partial) {
+static void deliver(IpopTunnel *tunnel, IpopTunnelPeer *peer, uint8_t *packet, size_t n, bool partial) {
     IpopIpInfo info;
     if (!ipop_ip_parse(packet, n, &info)) {
         ipop_count(&peer->counters.drops[IPOP_DROP_MALFORMED], 1);
@@ -45,7 +57,10 @@ static void deliver(IpopTunnel *tunnel, IpopTunnelPeer *peer, const uint8_t *pac
         ipop_count(&peer->counters.drops[IPOP_DROP_SOURCE], 1);
         return;
     }
-    join(tunnel, packet, info.length, partial);
+    if (tunnel->device.vnet)
+        join(tunnel, packet, info.length, partial);
+    else
+        write_single(tunnel, packet, info.length, partial);
     ipop_count(&peer->counters.recv_bytes, info.length);
     ipop_count(&peer->counters.recv_packets, 1);
 }
@@ -60,7 +75,7 @@ static void take_pong(IpopTunnel *tunnel, IpopTunnelPeer *peer, uint64_t sent) {
     ipop_tunnel_tell_pong(peer, rtt);
 }
 
-static void take_frame(IpopTunnel *tunnel, IpopTunnelPeer *peer, const uint8_t *frame, size_t n) {
+static void take_frame(IpopTunnel *tunnel, IpopTunnelPeer *peer, uint8_t *frame, size_t n) {
     uint64_t value = 0;
     if (n == 1 + sizeof value)
         memcpy(&value, frame + 1, sizeof value);
