@@ -1,5 +1,6 @@
 /* The TUN device, in a network namespace of its own. Needs root and /dev/net/tun. */
 #include "tincan/base/error.h"
+#include "tincan/packet/vnet.h"
 #include "tincan/tun/device.h"
 #include "tincan/tun/netlink.h"
 
@@ -148,8 +149,9 @@ static void test_configure(void) {
     address.sin6_port = htons(9);
     g_assert_cmpint(sendto(fd, "x", 1, 0, (struct sockaddr *)&address, sizeof address), ==, 1);
     uint8_t packet[128];
-    g_assert_cmpint(read(ipop_tun_fd(tun), packet, sizeof packet), ==, 40 + 8 + 1);
-    g_assert_cmphex(packet[0] >> 4, ==, 6);
+    g_assert_true(ipop_tun_vnet(tun));
+    g_assert_cmpint(read(ipop_tun_fd(tun), packet, sizeof packet), ==, IPOP_VNET_HEADER + 40 + 8 + 1);
+    g_assert_cmphex(packet[IPOP_VNET_HEADER] >> 4, ==, 6);
     close(fd);
 
     /* Again, then others, then fewer. */

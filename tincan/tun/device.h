@@ -15,8 +15,9 @@ typedef struct {
 } IpopTunConfig;
 
 /* Makes the device; it goes when the process does. Where ipop_tun_vnet says so, every packet has a virtio_net_hdr
- * (packet/vnet.h) in front and may be a super-packet of TCP, and of UDP where ipop_tun_uso says so. Loads the tun module where /dev/net/tun is missing. Errors name the
- * cause (no right, no module, name busy, bad name) and the remedy. The fd is non-blocking. */
+ * (packet/vnet.h) in front and may be a super-packet of TCP, and of UDP where ipop_tun_uso says so. Loads the tun module
+ * where /dev/net/tun is missing. Errors name the cause (no right, no module, name busy, bad name) and the remedy. The fd is
+ * non-blocking. */
 IpopTun *ipop_tun_open(const char *name, GError **error);
 
 /* Sets MTU and addresses (removing those set before and not wanted now) and brings the device up. May be called again. An
