@@ -82,21 +82,30 @@ static char *find_objection(IpopController *c, const IpopPeer *peer) {
     return why;
 }
 
-static void remember(IpopController *c, const IpopPeer *peer) {
+static bool remember(IpopController *c, const IpopPeer *peer) {
     g_autoptr(GError) error = NULL;
-    if (!ipop_pins_remember(c->pins, &peer->node, peer->jid, &error) && ipop_log_limit(&c->pins_limit, ipop_clock_now()))
+    bool ok = ipop_pins_remember(c->pins, &peer->node, peer->jid, &error);
+    if (!ok && ipop_log_limit(&c->pins_limit, ipop_clock_now()))
         ipop_log(IPOP_LOG_WARNING, "peer", "%s can't be remembered: %s", ipop_peer_label(peer), error->message);
+    return ok;
+}
+
+/* A presence may be forged, so nothing is pinned before a link has proved the key. When another process pinned something
+ * meanwhile, the node may have become one that is refused. */
+static char *find_objection_or_pin(IpopController *c, const IpopPeer *peer) {
+    char *why = find_objection(c, peer);
+    if (why == NULL && peer->link == IPOP_POLICY_LINK_ONLINE && !remember(c, peer))
+        why = find_objection(c, peer);
+    return why;
 }
 
 /* Whether the peer is refused, and all that follows from a change of that. */
 static void judge(IpopController *c, IpopPeer *peer) {
-    g_autofree char *why = find_objection(c, peer);
+    g_autofree char *why = find_objection_or_pin(c, peer);
     bool was_refused = peer->refused != NULL;
     bool changed = g_strcmp0(why, peer->refused) != 0;
     g_free(peer->refused);
     peer->refused = g_strdup(why);
-    if (why == NULL)
-        remember(c, peer);
     if (!changed)
         return;
     if (why != NULL) {
@@ -107,6 +116,24 @@ static void judge(IpopController *c, IpopPeer *peer) {
         ipop_log(IPOP_LOG_INFO, "peer", "no longer refused name=%s address=%s uid=%.8s", ipop_peer_label(peer),
                  peer->node.ip4, peer->uid.hex);
         ipop_links_retry(c, peer);
+    }
+}
+
+static bool claim_the_same(const IpopPeer *a, const IpopPeer *b) {
+    return g_ascii_strcasecmp(a->node.name, b->node.name) == 0 || strcmp(a->node.ip4, b->node.ip4) == 0;
+}
+
+void ipop_discovery_proved(IpopController *c, IpopPeer *peer) {
+    if (!peer->met || !peer->available)
+        return;
+    judge(c, peer);
+    ipop_discovery_push(c, peer, false);
+    for (unsigned i = ipop_registry_count(c->registry); i-- > 0;) {
+        IpopPeer *other = ipop_registry_nth(c->registry, i);
+        if (other == peer || !other->met || !other->available || !claim_the_same(other, peer))
+            continue;
+        judge(c, other);
+        ipop_discovery_push(c, other, false);
     }
 }
 

@@ -78,6 +78,10 @@ void ipop_discovery_presence(void *user, const char *xml, size_t n);
 /* Makes self agree with all that is pinned and seen. True when it changed. */
 bool ipop_discovery_settle_self(IpopController *controller);
 
+/* The peer's link came online: pins it, and judges those again who claim what it does. Until then several may: the first to
+ * prove its key has the claim. */
+void ipop_discovery_proved(IpopController *controller, IpopPeer *peer);
+
 /* Judges all peers again: the pins, or self, changed. */
 void ipop_discovery_judge_all(IpopController *controller);
 

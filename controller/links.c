@@ -176,7 +176,7 @@ static void tell_online(const IpopPeer *peer, bool moved, const json_t *message)
              json_number_value(json_object_get(message, "rtt")), after);
 }
 
-static void come_online(IpopPeer *peer, const json_t *message) {
+static void come_online(IpopController *c, IpopPeer *peer, const json_t *message) {
     const char *path = "";
     bool was_online = peer->link == IPOP_POLICY_LINK_ONLINE;
     ipop_json_string(message, "path", sizeof peer->path - 1, &path);
@@ -189,6 +189,8 @@ static void come_online(IpopPeer *peer, const json_t *message) {
     g_clear_pointer(&peer->why, g_free);
     if (news)
         tell_online(peer, was_online, message);
+    if (!was_online)
+        ipop_discovery_proved(c, peer);
 }
 
 static void lose(IpopController *c, IpopPeer *peer, const char *why) {
@@ -234,7 +236,7 @@ void ipop_links_event(void *user, const IpopUid *uid, const json_t *message) {
     if (peer->refused != NULL)
         return;
     if (strcmp(state, "online") == 0) {
-        come_online(peer, message);
+        come_online(c, peer, message);
         ipop_links_consider(c, peer);
     } else if (peer->link == IPOP_POLICY_LINK_ONLINE) {
         lose(c, peer, why);

@@ -53,9 +53,9 @@ typedef enum {
  * with auto_name neither cause nor meet refusal. */
 IpopPinVerdict ipop_pins_judge(const IpopPins *pins, const IpopNode *node, const char *jid, char **ret_why);
 
-/* Pins a node judged KNOWN or NEW and writes the file when something is new. Judged again on what the file holds now: false
- * with IPOP_ERROR_REFUSED when another process was first. After any error nothing more is pinned than before. A peer of the
- * configuration is completed in memory alone. */
+/* Pins a node judged KNOWN or NEW and writes the file when something is new; for nodes whose link has proved their key, since
+ * a presence alone may be forged. Judged again on what the file holds now: false with IPOP_ERROR_REFUSED when another process
+ * was first. After any error nothing more is pinned than before. A peer of the configuration is completed in memory alone. */
 bool ipop_pins_remember(IpopPins *pins, const IpopNode *node, const char *jid, GError **error);
 
 /* Forgets by name, address, uid or its unique beginning. False when there is no such pin or several, or when it stands in

@@ -1,5 +1,6 @@
 """Who is let in: passphrases, pinned keys, names and addresses that are another's."""
 
+import json
 import os
 import re
 
@@ -114,6 +115,23 @@ class Trust(LabTest):
         sent, received = ping.stop()
         self.assertEqual(sent, received)
         self.assertEqual(a.peer(b)["status"], "online")
+
+    def test_same_ip4_unproven(self):
+        """two with one address, both unknown so far: the first whose link proves its key has it, and the route"""
+        alice, bob = self.two()
+        carol = self.node(self.hosts[2], "carol", bob.ip4)
+        uids = {node: node.start().wait_connected()["_uid"] for node in (bob, carol)}
+        alice.start()
+
+        def settled():
+            views = [alice.peer(uid) for uid in uids.values()]
+            return all(views) and sorted(v["status"] for v in views) == ["offline", "online"] and any(
+                "key --forget" in v["reason"] for v in views)
+        wait_for(lambda: f"one online and one refused: {alice.peers()}", settled, 20)
+        self.assert_ping(alice, bob.ip4)
+        with open(f"{alice.state_dir}/known_peers", encoding="utf-8") as f:
+            pinned = {peer["uid"] for peer in json.load(f)["peers"]}
+        self.assertEqual(pinned, {uid for uid in uids.values() if alice.peer(uid)["status"] == "online"})
 
     def test_same_name(self):
         """two nodes with one host name and nothing configured: the later takes another name"""

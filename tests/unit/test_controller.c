@@ -713,6 +713,55 @@ static void test_who_is_a_peer(void) {
     server_stop();
 }
 
+/* --- who may be remembered --- */
+
+static bool remembers(const Node *node, const char *uid) {
+    g_autofree char *file = g_build_filename(node->state_dir, "known_peers", NULL), *text = NULL;
+    return g_file_get_contents(file, &text, NULL, NULL) && strstr(text, uid) != NULL;
+}
+
+/* A presence that anybody may have forged takes neither name nor address; a link does. */
+static void test_pinned_when_proved(void) {
+    server_start();
+    Node *a = node_new(1, ",\"name\":\"alpha\",\"ip4\":\"172.31.0.1\"");
+    WAIT_FOR(login_of(a) != NULL && login_of(a)->connected);
+    IpopNode forged = make_node(7);
+    g_strlcpy(forged.name, "BETA", sizeof forged.name);
+    g_strlcpy(forged.ip4, "172.31.0.2", sizeof forged.ip4);
+    hear(a, ACCOUNT "/forged", &forged);
+    WAIT_FOR(twin_last(a->twin, "set_remote_ip", forged.uid.hex) != NULL);
+    settle(a, a);
+    g_assert_null(text_of(twin_last(a->twin, "set_remote_ip", forged.uid.hex), "reason"));
+    g_assert_false(remembers(a, forged.uid.hex));
+
+    Node *b = node_new(2, ",\"name\":\"beta\",\"ip4\":\"172.31.0.2\"");
+    WAIT_FOR(online(a, b));
+    WAIT_FOR(text_of(twin_last(a->twin, "set_remote_ip", forged.uid.hex), "reason") != NULL);
+    g_assert_nonnull(strstr(text_of(twin_last(a->twin, "set_remote_ip", forged.uid.hex), "reason"), "ipop key --forget beta"));
+    g_assert_null(text_of(told_of(a, b), "reason"));
+    g_assert_true(remembers(a, b->twin->uid.hex));
+    g_assert_false(remembers(a, forged.uid.hex));
+    node_free(a);
+    node_free(b);
+    server_stop();
+}
+
+/* A link older than this controller proves as much as a new one. */
+static void test_pinned_when_adopted(void) {
+    server_start();
+    Node *a = node_new(1, ""), *b = node_new(2, "");
+    WAIT_FOR(online(a, b));
+    settle(a, b);
+    node_stop(a);
+    g_autofree char *file = g_build_filename(a->state_dir, "known_peers", NULL);
+    g_assert_cmpint(g_unlink(file), ==, 0);
+    node_start(a);
+    WAIT_FOR(remembers(a, b->twin->uid.hex));
+    node_free(a);
+    node_free(b);
+    server_stop();
+}
+
 int main(int argc, char **argv) {
     g_test_init(&argc, &argv, NULL);
     ipop_secret_init();
@@ -732,5 +781,7 @@ int main(int argc, char **argv) {
     g_test_add_data_func("/controller/refusal-is-told/by-the-higher", GINT_TO_POINTER(true), test_refusal_is_told);
     g_test_add_func("/controller/every-request-is-answered", test_every_request_is_answered);
     g_test_add_func("/controller/who-is-a-peer", test_who_is_a_peer);
+    g_test_add_func("/controller/pinned-when-proved", test_pinned_when_proved);
+    g_test_add_func("/controller/pinned-when-adopted", test_pinned_when_adopted);
     return g_test_run();
 }
