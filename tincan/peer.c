@@ -36,12 +36,17 @@ void ipop_peer_free(IpopPeer *peer) {
     g_free(peer);
 }
 
+void ipop_peer_route(IpopPeer *peer) {
+    bool refused = peer->refused != NULL;
+    ipop_tunnel_set_addresses(peer->daemon->tunnel, peer->tunnel_peer, refused ? "" : peer->ip4, refused ? "" : peer->ip6);
+}
+
 void ipop_peer_set_refused(IpopPeer *peer, const char *why) {
     if (why && ipop_link_generation(peer->link))
         ipop_link_trim(peer->link, NULL);
     g_free(peer->refused);
     peer->refused = g_strdup(why);
-    ipop_tunnel_set_addresses(peer->daemon->tunnel, peer->tunnel_peer, why ? "" : peer->ip4, why ? "" : peer->ip6);
+    ipop_peer_route(peer);
 }
 
 static gboolean ping_timed_out(gpointer data) {

@@ -32,6 +32,9 @@ void ipop_peer_free(IpopPeer *peer);
 /* Refuses the peer (why: not NULL), or admits it. Its addresses are routed to it only while admitted. */
 void ipop_peer_set_refused(IpopPeer *peer, const char *why);
 
+/* Routes its addresses to it unless it is refused, also when another peer had them before. */
+void ipop_peer_route(IpopPeer *peer);
+
 /* Pings by the link for somebody who asked; takes the request over. */
 void ipop_peer_ping(IpopPeer *peer, IpopRequest *request);
 void ipop_peer_pong(IpopPeer *peer, int64_t rtt);

@@ -263,6 +263,21 @@ static const char *read_remote(const json_t *message, Remote *ret) {
     return NULL;
 }
 
+/* A peer gives up its address: whoever else claims it has it now. Of two that nobody has proved to be theirs, the controller
+ * refuses one only after the other's link came online, and the route may have been at either. */
+static void hand_on_ip4(IpopDaemon *daemon, const IpopPeer *from) {
+    GHashTableIter iter;
+    gpointer value;
+    if (!*from->ip4)
+        return;
+    g_hash_table_iter_init(&iter, daemon->peers);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        IpopPeer *peer = value;
+        if (peer != from && strcmp(peer->ip4, from->ip4) == 0)
+            ipop_peer_route(peer);
+    }
+}
+
 static const char *set_remote_ip(IpopDaemon *daemon, const json_t *message, const IpopRequest *request) {
     const char *uid_text, *key_text;
     IpopUid uid;
@@ -288,6 +303,8 @@ static const char *set_remote_ip(IpopDaemon *daemon, const json_t *message, cons
     }
     bool same = strcmp(peer->ip4, remote.ip4) == 0 && strcmp(peer->ip6, remote.ip6) == 0 &&
                 g_strcmp0(peer->refused, remote.refused) == 0;
+    if (!same)
+        hand_on_ip4(daemon, peer);
     g_strlcpy(peer->name, remote.name, sizeof peer->name);
     g_strlcpy(peer->ip4, remote.ip4, sizeof peer->ip4);
     g_strlcpy(peer->ip6, remote.ip6, sizeof peer->ip6);
@@ -304,8 +321,10 @@ static const char *set_remote_ip(IpopDaemon *daemon, const json_t *message, cons
 
 static const char *forget_peer(IpopDaemon *daemon, const json_t *message, const IpopRequest *request) {
     IpopPeer *peer = find_peer(daemon, message);
-    if (peer)
-        g_hash_table_remove(daemon->peers, peer->uid.hex);
+    if (!peer)
+        return NULL;
+    hand_on_ip4(daemon, peer);
+    g_hash_table_remove(daemon->peers, peer->uid.hex);
     return NULL;
 }
 
