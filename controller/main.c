@@ -72,16 +72,15 @@ static void run(const IpopConf *conf, const char *state_dir, const char *runtime
     Run context = {.loop = loop, .error = error};
     IpopControllerConfig config = {
         .conf = conf, .state_dir = state_dir, .runtime_dir = runtime_dir, .failed = on_failed, .user = &context};
-    guint term = g_unix_signal_add(SIGTERM, on_signal, loop);
-    guint interrupt = g_unix_signal_add(SIGINT, on_signal, loop);
+    /* For good: another signal while it logs out must not end the program before it has. */
+    g_unix_signal_add(SIGTERM, on_signal, loop);
+    g_unix_signal_add(SIGINT, on_signal, loop);
     IpopController *controller = ipop_controller_new(&config, error);
     if (controller != NULL) {
         introduce(conf);
         g_main_loop_run(loop);
     }
     ipop_controller_free(controller);
-    g_source_remove(term);
-    g_source_remove(interrupt);
 }
 
 /* All files that only root may read are read before the sandbox closes. */

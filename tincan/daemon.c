@@ -188,11 +188,10 @@ IpopDaemon *ipop_daemon_new(const IpopDaemonOptions *options, GError **error) {
 }
 
 void ipop_daemon_run(IpopDaemon *daemon) {
-    guint term = g_unix_signal_add(SIGTERM, on_signal, daemon);
-    guint interrupt = g_unix_signal_add(SIGINT, on_signal, daemon);
+    /* For good: another signal while the peers are told must not end the program before they are. */
+    g_unix_signal_add(SIGTERM, on_signal, daemon);
+    g_unix_signal_add(SIGINT, on_signal, daemon);
     g_main_loop_run(daemon->loop);
-    g_source_remove(term);
-    g_source_remove(interrupt);
 }
 
 static gboolean end_farewell(gpointer data) {

@@ -50,7 +50,7 @@ typedef struct IpopDaemon {
 /* Opens port, device and identity, gives up privilege, starts the data thread. NULL and one line of error otherwise. */
 IpopDaemon *ipop_daemon_new(const IpopDaemonOptions *options, GError **error);
 
-/* Runs until SIGTERM or SIGINT. */
+/* Runs until SIGTERM or SIGINT, which end nothing any more from then on: once, and ipop_daemon_free and exit follow. */
 void ipop_daemon_run(IpopDaemon *daemon);
 
 /* Says goodbye to the peers, frees what servers hold for us, takes the device away. */

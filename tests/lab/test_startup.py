@@ -1,5 +1,6 @@
 """Starting and ending: one line and status 1 when it can't be, nothing left behind when it ends."""
 
+import itertools
 import json
 import os
 import signal
@@ -221,6 +222,19 @@ class Ends(LabTest):
         begin = time.monotonic()
         self.assertEqual(a.stop(), [0, 0])
         self.assertLess(time.monotonic() - begin, 4)
+        b.wait_offline(a, 5)
+
+    def test_impatient(self):
+        """SIGTERM and SIGINT again and again until it has ended: status 0 all the same, and no device left"""
+        a, b = self.two()
+        self.connect(a, b)
+        for process in (a.controller, a.tincan):
+            signals = itertools.cycle((signal.SIGTERM, signal.SIGINT))
+            end = time.monotonic() + 2
+            while process.running() and time.monotonic() < end:
+                process.send(next(signals))
+            self.assertEqual(process.wait(0), 0, process.output())
+        self.assertEqual(a.ns.link_names(), ["eth0"])
         b.wait_offline(a, 5)
 
     def test_unprivileged_controller(self):
