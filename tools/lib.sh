@@ -1,4 +1,4 @@
-# lib.sh - what tools/quickstart and tools/test share: root, packages, building. Sourced by bash.
+# lib.sh - what tools/quickstart, tools/test and tools/bench share: root, packages, building. Sourced by bash.
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
