@@ -8,6 +8,7 @@
 #include <glib-unix.h>
 #include <glib.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -142,6 +143,26 @@ static inline void net_stun_start(NetStun *stun, const char *ip, const char *cla
 static inline void net_stun_stop(NetStun *stun) {
     g_source_remove(stun->source);
     close(stun->fd);
+}
+
+/* One read of a socket that may join datagrams (UDP_GRO): all but the last are *ret_segment bytes long. -1: nothing there. */
+static inline ssize_t net_receive(int fd, uint8_t *buffer, size_t size, size_t *ret_segment) {
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    struct iovec vector = {buffer, size};
+    struct msghdr message = {
+        .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control.bytes};
+    ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT);
+    if (n < 0)
+        return -1;
+    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message);
+    int segment = (int)n;
+    if (cmsg && cmsg->cmsg_level == IPPROTO_UDP && cmsg->cmsg_type == UDP_GRO)
+        memcpy(&segment, CMSG_DATA(cmsg), sizeof segment);
+    *ret_segment = (size_t)segment;
+    return n;
 }
 
 /* How many descriptors the process has open. */

@@ -21,14 +21,15 @@ typedef union {
 } Address;
 
 struct IpopFast {
-    int fd;         /* ours */
-    int negotiator; /* a duplicate, to tell it from others and to end GRO on it */
+    unsigned refs;  /* main thread: one of the owner, one of each path */
+    int fd;         /* ours; once closed, a duplicate of the negotiator's */
+    int negotiator; /* a duplicate, to end GRO on it */
     Address local;
 };
 
 typedef struct {
     IpopPath base;
-    int negotiator;
+    IpopFast *fast;
     Address to;
     socklen_t to_n;
     bool no_segmentation; /* the device refused UDP_SEGMENT */
@@ -78,20 +79,31 @@ static int open_beside(int negotiator, Address *ret_local) {
     return -1;
 }
 
+static void fast_unref(IpopFast *fast) {
+    if (--fast->refs > 0)
+        return;
+    close(fast->negotiator);
+    close(fast->fd);
+    g_free(fast);
+}
+
 IpopFast *ipop_fast_new(int negotiator) {
     Address local;
-    int fd = open_beside(negotiator, &local);
-    if (fd < 0)
+    int duplicate = fcntl(negotiator, F_DUPFD_CLOEXEC, 0);
+    if (duplicate < 0)
         return NULL;
+    int fd = open_beside(negotiator, &local);
+    if (fd < 0) {
+        close(duplicate);
+        return NULL;
+    }
     bool ip6 = local.any.sa_family == AF_INET6;
     set(negotiator, ip6 ? IPPROTO_IPV6 : IPPROTO_IP, ip6 ? IPV6_UNICAST_HOPS : IP_TTL, NEGOTIATOR_TTL);
     /* On both: GRO picks its socket by hash, not by the program. */
     set(fd, IPPROTO_UDP, UDP_GRO, 1);
     set(negotiator, IPPROTO_UDP, UDP_GRO, 1);
-    IpopFast *fast = g_new0(IpopFast, 1);
-    fast->fd = fd;
-    fast->negotiator = fcntl(negotiator, F_DUPFD_CLOEXEC, 0);
-    fast->local = local;
+    IpopFast *fast = g_new(IpopFast, 1);
+    *fast = (IpopFast){1, fd, duplicate, local};
     return fast;
 }
 
@@ -100,9 +112,9 @@ void ipop_fast_close(IpopFast *fast) {
         return;
     /* Before ours is gone: else the negotiator would read trains as one datagram. */
     set(fast->negotiator, IPPROTO_UDP, UDP_GRO, 0);
-    close(fast->negotiator);
-    close(fast->fd);
-    g_free(fast);
+    /* This closes ours even while paths are held: nobody may read it any more, and data would still come to it. */
+    dup3(fast->negotiator, fast->fd, O_CLOEXEC);
+    fast_unref(fast);
 }
 
 bool ipop_fast_beside(const IpopFast *fast, int fd) {
@@ -166,14 +178,12 @@ static unsigned send_train(IpopPath *base, const uint8_t *train, size_t n, size_
 
 static void unglue(IpopPath *base) {
     set(base->fd, IPPROTO_UDP, UDP_GRO, 0);
-    set(((FastPath *)base)->negotiator, IPPROTO_UDP, UDP_GRO, 0);
+    set(((FastPath *)base)->fast->negotiator, IPPROTO_UDP, UDP_GRO, 0);
 }
 
 static void release(IpopPath *base) {
-    FastPath *path = (FastPath *)base;
-    close(path->negotiator);
-    close(base->fd);
-    g_free(path);
+    fast_unref(((FastPath *)base)->fast);
+    g_free(base);
 }
 
 static bool make_address(const char *ip, uint16_t port, const Address *like, Address *ret, socklen_t *ret_n) {
@@ -196,8 +206,8 @@ IpopPath *ipop_fast_path(IpopFast *fast, const char *ip, uint16_t port) {
         g_free(path);
         return NULL;
     }
-    path->base = (IpopPath){.refs = 1, .send = send_train, .unglue = unglue, .release = release};
-    path->base.fd = fcntl(fast->fd, F_DUPFD_CLOEXEC, 0);
-    path->negotiator = fcntl(fast->negotiator, F_DUPFD_CLOEXEC, 0);
+    path->base = (IpopPath){.refs = 1, .fd = fast->fd, .send = send_train, .unglue = unglue, .release = release};
+    path->fast = fast;
+    fast->refs++;
     return &path->base;
 }

@@ -289,21 +289,25 @@ static void handle_state(Ice *ice, IpopTransportState state) {
     ice->events.state(ice->user, state, why);
 }
 
-/* Our own socket beside the one that the pair uses; NULL when it is a relay's, or TCP. */
+/* Our own socket beside the one that the pair uses; NULL when that is a relay's, or TCP. Ours stays only with a path that
+ * reads it. */
 static IpopPath *fast_path(Ice *ice, const Event *event) {
     g_autoptr(GSocket) socket = nice_agent_get_selected_socket(ice->agent, ice->stream, COMPONENT);
-    if (!socket || g_socket_get_protocol(socket) != G_SOCKET_PROTOCOL_UDP)
-        return NULL;
-    int fd = g_socket_get_fd(socket);
+    bool usable = socket && g_socket_get_protocol(socket) == G_SOCKET_PROTOCOL_UDP &&
+                  event->pair.info.local_type != IPOP_CANDIDATE_RELAY;
+    int fd = usable ? g_socket_get_fd(socket) : -1;
     if (ice->fast && !ipop_fast_beside(ice->fast, fd))
         g_clear_pointer(&ice->fast, ipop_fast_close);
     if (!ice->fast)
         ice->fast = ipop_fast_new(fd);
-    return ice->fast ? ipop_fast_path(ice->fast, event->pair.remote_ip, event->pair.remote_port) : NULL;
+    IpopPath *path = ice->fast ? ipop_fast_path(ice->fast, event->pair.remote_ip, event->pair.remote_port) : NULL;
+    if (!path)
+        g_clear_pointer(&ice->fast, ipop_fast_close);
+    return path;
 }
 
 static void handle_pair(Ice *ice, const Event *event) {
-    IpopPath *path = event->pair.info.local_type == IPOP_CANDIDATE_RELAY ? NULL : fast_path(ice, event);
+    IpopPath *path = fast_path(ice, event);
     if (!path)
         path = path_new(ice);
     ice->events.path(ice->user, path, &event->pair.info);

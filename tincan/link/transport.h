@@ -46,6 +46,7 @@ typedef struct IpopTransportOps {
     void (*set_remote)(IpopTransport *transport, const char *ufrag, const char *pwd);
     /* Those beyond IPOP_CANDIDATES_MAX in all are dropped. end: the peer has no more. */
     void (*add_candidates)(IpopTransport *transport, const IpopCandidate *candidates, unsigned n, bool end);
-    /* Ends it. No event comes afterwards; its paths stay valid, sending nothing, until they are unreferenced. */
+    /* Ends it. No event comes afterwards. Its paths stay valid until they are unreferenced, sending or not; the socket that
+     * a path sends by goes with its last reference. */
     void (*close)(IpopTransport *transport);
 } IpopTransportOps;
