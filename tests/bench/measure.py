@@ -65,11 +65,12 @@ def udp(pair, seconds, size, rate):
     the verdict turns, then bisects. Also ends where iperf3 itself can't send faster."""
     best, factor, last = None, 2, None
     for _ in range(UDP_STEPS):
-        total = iperf(pair, seconds, "-u", "-l", size, "-b", int(rate), "-w", udp_window())["sum"]
-        sent, good = total["bits_per_second"], total["lost_percent"] < LOSS
+        end = iperf(pair, seconds, "-u", "-l", size, "-b", int(rate), "-w", udp_window())
+        received = end["sum_received"]
+        good = received["lost_percent"] < LOSS
         if good:
-            best = max(best or 0, sent * (1 - total["lost_percent"] / 100))
-            if sent < 0.9 * rate:
+            best = max(best or 0, received["bits_per_second"])
+            if end["sum_sent"]["bits_per_second"] < 0.9 * rate:
                 break
         if factor < 2 or last not in (None, good):
             factor **= 0.5
