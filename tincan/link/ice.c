@@ -310,6 +310,7 @@ static void handle_pair(Ice *ice, const Event *event) {
     IpopPath *path = fast_path(ice, event);
     if (!path)
         path = path_new(ice);
+    path->burst = event->pair.info.relayed ? IPOP_TRAIN_RELAYED : IPOP_TRAIN_SEGMENTS;
     ice->events.path(ice->user, path, &event->pair.info);
     ipop_path_unref(path);
 }

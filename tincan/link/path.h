@@ -13,6 +13,7 @@
  * any version, and 65,507 bytes less what a relay or an option may add. */
 #define IPOP_TRAIN_SEGMENTS 64
 #define IPOP_TRAIN_BYTES 65000
+#define IPOP_TRAIN_RELAYED 8 /* a TURN server reads them one by one, from a buffer that longer trains overflow */
 
 typedef struct IpopPath IpopPath;
 
@@ -20,6 +21,7 @@ struct IpopPath {
     atomic_int refs;
     /* Datagrams from the peer come in here, joined by UDP GRO; -1: they come by the transport's receive event. */
     int fd;
+    unsigned burst; /* datagrams in a train at most: IPOP_TRAIN_SEGMENTS, or fewer where a relay would lose them */
     /* Sends a train of n bytes, cut every `segment` bytes; data thread only, never blocks. Returns how many datagrams were
      * taken; the rest are the caller's to count as dropped. */
     unsigned (*send)(IpopPath *path, const uint8_t *train, size_t n, size_t segment);

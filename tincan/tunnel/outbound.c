@@ -33,7 +33,7 @@ void ipop_outbound_flush(IpopTunnel *tunnel) {
 /* Makes room for a datagram of n bytes in the train to that peer by that path. */
 static void make_room(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path, size_t n) {
     IpopTrain *train = &tunnel->train;
-    if (train->peer != peer || train->path != path || n > train->segment || train->count == IPOP_TRAIN_SEGMENTS ||
+    if (train->peer != peer || train->path != path || n > train->segment || train->count >= path->burst ||
         train->n + n > IPOP_TRAIN_BYTES)
         ipop_outbound_flush(tunnel);
     if (!train->peer) {
