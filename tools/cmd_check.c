@@ -119,9 +119,11 @@ static void note_absent_servers(Report *r, const IpopConf *conf) {
 /* --- the rest --- */
 
 static void check_login(Report *r, const IpopConf *conf) {
+    /* A login with the resource of another throws that one out. */
+    g_autofree char *resource = g_strdup_printf("ipop-check-%08x", g_random_int());
     const IpopXmppConfig config = {
         .jid = conf->xmpp_username,
-        .resource = "ipop-check",
+        .resource = resource,
         .password = conf->xmpp_password,
         .host = conf->xmpp_host,
         .port = conf->xmpp_port,

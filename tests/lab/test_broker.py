@@ -43,7 +43,7 @@ class Trouble(LabTest):
         local = node.wait_trouble(pattern)
         self.assertEqual(local["_jid"], "")
         node.wait_log(pattern)
-        check = node.ipop("check", "-c", node.write_config(), timeout=40)
+        check = node.ipop("check", "-c", node.write_config(), timeout=12)
         self.assertEqual(check.returncode, 1, check)
         self.assertRegex(check.stdout + check.stderr, pattern)
         for secret in (node.overlay["xmpp_password"],):
@@ -56,6 +56,18 @@ class Trouble(LabTest):
         self.assertEqual(check.returncode, 0, check)
         for word in ("jabber", "stun", "turn"):
             self.assertIn(word, check.stdout.lower())
+
+    def test_check_disturbs_nobody(self):
+        """`ipop check` logs in with a resource of its own and throws nobody out"""
+        node = self.node(self.host, "a", "172.31.0.1")
+        jid = f"{node.overlay['xmpp_username']}/ipop-check"
+        chat = Chat(self.world, self.host.ns, jid, node.overlay["xmpp_password"], self.world.XMPP)
+        self.addCleanup(chat.close)
+        chat.wait_online()
+        check = node.ipop("check", "-c", node.write_config(), timeout=12)
+        self.assertEqual(check.returncode, 0, check)
+        chat.send(jid, "still here")
+        chat.wait_message("still here")
 
     def test_password(self):
         """wrong password"""
