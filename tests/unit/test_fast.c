@@ -109,7 +109,7 @@ static unsigned expect_train(int fd, size_t n, size_t segment) {
     unsigned reads = 0;
     fill(expected, n, segment);
     for (size_t at = 0; at < n; reads++) {
-        size_t size;
+        size_t size = 0;
         wait_readable(fd);
         ssize_t taken = net_receive(fd, got, 65536, &size);
         g_assert_cmpint(taken, >, 0);
