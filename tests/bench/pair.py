@@ -172,6 +172,8 @@ def main():
         sys.exit("network namespaces need root; run: sudo tools/bench")
     on_signals()
     vpns = choose(options.peer)
+    if not vpns:
+        sys.exit("nothing to measure")
     results = {name: [] for name in vpns}
     status = 0
     try:
@@ -180,7 +182,9 @@ def main():
         print("interrupted", flush=True)
         status = 1
     versions = {name: vpn.version() for name, vpn in vpns.items() if vpn.programs()}
-    print("\n" + table(results) + "\n\n" + "\n".join(f"{name}: {version}" for name, version in versions.items()))
+    if any(results.values()):
+        print("\n" + table(results) + "\n")
+        print("\n".join(f"{name}: {version}" for name, version in versions.items()))
     if options.o:
         with open(options.o, "w", encoding="utf-8") as f:
             json.dump(dict(kernel=platform.release(), cores=os.cpu_count(), seconds=options.t, versions=versions,
