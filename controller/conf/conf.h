@@ -1,6 +1,6 @@
 /* conf.h - config.json as a validated struct that nobody changes afterwards.
  *
- * One table (conf.c) holds every key with its type, range, default and whether it is in effect yet; CONTRACT names are the
+ * One table (conf.c) holds every key with its type, range, default and whether it is in effect yet; the members are named after the
  * JSON keys. Any thread once loaded.
  */
 #pragma once

@@ -1,4 +1,4 @@
-/* state.h - what get_state and the notifications say (CONTRACT names). Main thread. */
+/* state.h - what get_state and the notifications say (ctl/PROTOCOL.md). Main thread. */
 #pragma once
 
 #include "tincan/daemon.h"
