@@ -192,6 +192,172 @@ static void test_rekey(void) {
     twin_free(twin);
 }
 
+static unsigned handshakes;
+
+static bool count_handshakes(Twin *twin, int from, uint8_t *datagram, size_t n) {
+    handshakes += datagram[0] != IPOP_WIRE_DATA;
+    return true;
+}
+
+/* A relayed link, and beside it a second generation that found nothing but the relay, too. */
+static Twin *twin_held(void) {
+    Twin *twin = twin_new();
+    twin->relayed = true;
+    twin_connect(twin, 1);
+    twin_wait(twin, IPOP_LINK_ONLINE, IPOP_LINK_ONLINE);
+    handshakes = 0;
+    twin->wire = count_handshakes;
+    twin_connect(twin, 2);
+    twin_wait_paths(twin, 4);
+    exchange(twin); /* so what carries is alive */
+    return twin;
+}
+
+static void tick_both(Twin *twin, int64_t now) {
+    for (int side = 0; side < 2; side++)
+        ipop_link_tick(twin->node[side].link, now);
+}
+
+static void answer_both(Twin *twin) {
+    for (int side = 0; side < 2; side++)
+        ipop_link_pong(twin->node[side].link);
+}
+
+/* Until both carry by another generation than that of these. */
+static void wait_moved(Twin *twin, const IpopPathInfo *const before[2]) {
+    for (int side = 0; side < 2; side++)
+        while (ipop_link_path_info(twin->node[side].link) == before[side])
+            g_main_context_iteration(NULL, TRUE);
+}
+
+static void test_relay_to_relay_is_held(void) {
+    Twin *twin = twin_held();
+    IpopLink *link = twin->node[0].link;
+    const IpopPathInfo *before = ipop_link_path_info(link);
+    int64_t now = ipop_clock_now();
+    for (int second = 1; second <= 18; second++) { /* less than 20, were the test itself slow */
+        tick_both(twin, now + second * IPOP_SECOND);
+        answer_both(twin);
+    }
+    exchange(twin);
+    g_assert_cmpuint(handshakes, ==, 0);
+    g_assert_cmpuint(twin->transports, ==, 4);
+    g_assert_true(ipop_link_path_info(link) == before);
+    g_assert_true(strstr(ipop_link_reason(link), "relayed") != NULL);
+    /* Nothing came of it: closed, and still the newest that there was. */
+    tick_both(twin, ipop_clock_now() + 20 * IPOP_SECOND);
+    g_assert_cmpuint(twin->transports, ==, 2);
+    g_assert_cmpuint(ipop_link_generation(link), ==, 2);
+    g_assert_true(ipop_link_create(link, 2, true, NULL));
+    g_assert_cmpuint(twin->transports, ==, 2);
+    g_assert_false(ipop_link_create(link, 1, true, NULL));
+    g_assert_false(ipop_link_set_remote(link, 2, "ufrag", "pwd", NULL, 0, true));
+    exchange(twin);
+    twin->relayed = false;
+    const IpopPathInfo *const old[] = {before, ipop_link_path_info(twin->node[1].link)};
+    twin_connect(twin, 3);
+    wait_moved(twin, old);
+    exchange(twin);
+    twin_free(twin);
+}
+
+static void test_direct_pair_is_taken(void) {
+    Twin *twin = twin_held();
+    const IpopPathInfo *const before[] = {ipop_link_path_info(twin->node[0].link), ipop_link_path_info(twin->node[1].link)};
+    g_assert_cmpuint(handshakes, ==, 0);
+    twin->relayed = false;
+    twin_select(twin);
+    wait_moved(twin, before);
+    for (int side = 0; side < 2; side++) {
+        g_assert_false(ipop_link_path_info(twin->node[side].link)->relayed);
+        g_assert_cmpstr(ipop_link_reason(twin->node[side].link), ==, "");
+        g_assert_cmpint(ipop_link_state(twin->node[side].link), ==, IPOP_LINK_ONLINE);
+    }
+    exchange(twin);
+    twin_free(twin);
+}
+
+/* The same generation may find a direct path later, too: the reason goes. */
+static void test_direct_pair_of_what_carries(void) {
+    Twin *twin = twin_new();
+    twin->relayed = true;
+    twin_connect(twin, 1);
+    twin_wait(twin, IPOP_LINK_ONLINE, IPOP_LINK_ONLINE);
+    g_assert_cmpstr(ipop_link_reason(twin->node[0].link), !=, "");
+    twin->relayed = false;
+    twin_select(twin);
+    for (int side = 0; side < 2; side++)
+        while (ipop_link_path_info(twin->node[side].link)->relayed)
+            g_main_context_iteration(NULL, TRUE);
+    g_assert_cmpstr(ipop_link_reason(twin->node[0].link), ==, "");
+    exchange(twin);
+    twin_free(twin);
+}
+
+/* The relay that carries dies: the other one is used before the link is given up. Either end may be the first to see it. */
+static void test_held_is_used_when_needed(gconstpointer data) {
+    int side = GPOINTER_TO_INT(data);
+    Twin *twin = twin_held();
+    const IpopPathInfo *const before[] = {ipop_link_path_info(twin->node[0].link), ipop_link_path_info(twin->node[1].link)};
+    twin->cut = 1;
+    int64_t now = ipop_clock_now();
+    ipop_link_tick(twin->node[side].link, now + 6 * IPOP_SECOND); /* asks */
+    g_assert_cmpuint(handshakes, ==, 0);
+    ipop_link_tick(twin->node[side].link, now + 7 * IPOP_SECOND);
+    wait_moved(twin, before);
+    g_assert_cmpint(ipop_link_state(twin->node[side].link), ==, IPOP_LINK_ONLINE);
+    exchange(twin);
+    twin_free(twin);
+}
+
+/* It was dead before, as after a change of the network: one ping shows it. */
+static void test_held_is_used_after_silence(void) {
+    Twin *twin = twin_new();
+    twin->relayed = true;
+    twin_connect(twin, 1);
+    twin_wait(twin, IPOP_LINK_ONLINE, IPOP_LINK_ONLINE);
+    const IpopPathInfo *const before[] = {ipop_link_path_info(twin->node[0].link), ipop_link_path_info(twin->node[1].link)};
+    twin->cut = 1;
+    twin_connect(twin, 2);
+    twin_wait_paths(twin, 4);
+    ipop_link_tick(twin->node[0].link, ipop_clock_now() + IPOP_SECOND);
+    wait_moved(twin, before);
+    exchange(twin);
+    twin_free(twin);
+}
+
+/* And when the link is offline there is nothing to wait for. */
+static void test_offline_takes_any(void) {
+    Twin *twin = twin_new();
+    twin->relayed = true;
+    twin_connect(twin, 1);
+    twin_wait(twin, IPOP_LINK_ONLINE, IPOP_LINK_ONLINE);
+    twin->cut = 1;
+    int64_t now = ipop_clock_now();
+    for (int second = 1; second <= 15; second++)
+        tick_both(twin, now + second * IPOP_SECOND);
+    twin_wait(twin, IPOP_LINK_FAILED, IPOP_LINK_FAILED);
+    twin_connect(twin, 2);
+    twin_wait(twin, IPOP_LINK_ONLINE, IPOP_LINK_ONLINE);
+    exchange(twin);
+    twin_free(twin);
+}
+
+static void test_unconnected_is_closed(void) {
+    Twin *twin = twin_new();
+    twin_connect(twin, 1);
+    twin_wait(twin, IPOP_LINK_ONLINE, IPOP_LINK_ONLINE);
+    IpopLink *link = twin->node[0].link;
+    g_assert_true(ipop_link_create(link, 2, true, NULL));
+    ipop_link_tick(link, ipop_clock_now() + 59 * IPOP_SECOND);
+    g_assert_cmpuint(twin->transports, ==, 3);
+    exchange(twin);
+    ipop_link_tick(link, ipop_clock_now() + 60 * IPOP_SECOND);
+    g_assert_cmpuint(twin->transports, ==, 2);
+    g_assert_cmpuint(ipop_link_generation(link), ==, 2);
+    twin_free(twin);
+}
+
 static void test_trim_and_again(void) {
     Twin *twin = twin_new();
     for (uint32_t generation = 1; generation <= 200; generation++) {
@@ -218,6 +384,14 @@ int main(int argc, char **argv) {
     g_test_add_func("/link/bye", test_bye);
     g_test_add_func("/link/death-and-revival", test_death_and_revival);
     g_test_add_func("/link/rekey", test_rekey);
+    g_test_add_func("/link/relay-to-relay-is-held", test_relay_to_relay_is_held);
+    g_test_add_func("/link/direct-pair-is-taken", test_direct_pair_is_taken);
+    g_test_add_func("/link/direct-pair-of-what-carries", test_direct_pair_of_what_carries);
+    g_test_add_data_func("/link/held-is-used/by-controlling", GINT_TO_POINTER(0), test_held_is_used_when_needed);
+    g_test_add_data_func("/link/held-is-used/by-controlled", GINT_TO_POINTER(1), test_held_is_used_when_needed);
+    g_test_add_func("/link/held-is-used/after-silence", test_held_is_used_after_silence);
+    g_test_add_func("/link/offline-takes-any", test_offline_takes_any);
+    g_test_add_func("/link/unconnected-is-closed", test_unconnected_is_closed);
     g_test_add_func("/link/trim-200-times", test_trim_and_again);
     return g_test_run();
 }

@@ -16,32 +16,42 @@
 typedef struct {
     IpopTransport base;
     TwinNode *node;
+    unsigned number;
     const IpopTransportEvents *events;
     void *user;
-    bool introduced;
 } TwinTransport;
 
 typedef struct {
     IpopPath base;
     Twin *twin;
     int from;
+    unsigned number;
 } TwinPath;
 
 typedef struct {
     Twin *twin;
     int from;
+    unsigned number;
     size_t n;
     uint8_t bytes[];
 } Datagram;
 
-/* The newest transport of each side is the one that receives. */
-static TwinTransport *receivers[2];
+/* Of one side, newest first: the n-th of each side belong together. */
+static GList *transports[2];
+
+static TwinTransport *find_transport(int side, unsigned number) {
+    for (GList *link = transports[side]; link; link = link->next)
+        if (((TwinTransport *)link->data)->number == number)
+            return link->data;
+    return NULL;
+}
 
 static gboolean deliver(gpointer data) {
     Datagram *datagram = data;
-    TwinTransport *to = receivers[!datagram->from];
     Twin *twin = datagram->twin;
-    if (to && (!twin->wire || twin->wire(twin, datagram->from, datagram->bytes, datagram->n))) {
+    TwinTransport *to = find_transport(!datagram->from, datagram->number);
+    if (to && to->number > twin->cut &&
+        (!twin->wire || twin->wire(twin, datagram->from, datagram->bytes, datagram->n))) {
         twin->passed[datagram->from]++;
         to->events->receive(to->user, datagram->bytes, datagram->n);
     }
@@ -54,7 +64,7 @@ static unsigned path_send(IpopPath *path, const uint8_t *train, size_t n, size_t
     for (size_t at = 0; at < n; at += segment, count++) {
         size_t size = MIN(segment, n - at);
         Datagram *copy = g_malloc(sizeof *copy + size);
-        *copy = (Datagram){self->twin, self->from, size};
+        *copy = (Datagram){self->twin, self->from, self->number, size};
         memcpy(copy->bytes, train + at, size);
         g_idle_add_full(G_PRIORITY_DEFAULT, deliver, copy, g_free);
     }
@@ -69,11 +79,13 @@ static void path_release(IpopPath *path) {
 static gboolean introduce(gpointer data) {
     TwinTransport *self = data;
     TwinPath *path = g_new0(TwinPath, 1);
-    path->base = (IpopPath){.refs = 1, .fd = -1, .send = path_send, .release = path_release};
+    path->base = (IpopPath){.refs = 1, .fd = -1, .burst = IPOP_TRAIN_SEGMENTS, .send = path_send, .release = path_release};
     path->twin = self->node->twin;
     path->from = self->node->side;
+    path->number = self->number;
     path->twin->paths++;
-    IpopPathInfo info = {IPOP_CANDIDATE_HOST, IPOP_CANDIDATE_HOST, "192.0.2.1:1", "192.0.2.2:2", false};
+    IpopCandidateType type = path->twin->relayed ? IPOP_CANDIDATE_RELAY : IPOP_CANDIDATE_HOST;
+    IpopPathInfo info = {type, IPOP_CANDIDATE_HOST, "192.0.2.1:1", "192.0.2.2:2", path->twin->relayed};
     self->events->state(self->user, IPOP_TRANSPORT_CONNECTED, NULL);
     self->events->path(self->user, &path->base, &info);
     ipop_path_unref(&path->base);
@@ -82,7 +94,6 @@ static gboolean introduce(gpointer data) {
 
 static void set_remote(IpopTransport *transport, const char *ufrag, const char *pwd) {
     TwinTransport *self = (TwinTransport *)transport;
-    self->introduced = true;
     g_idle_add(introduce, self);
 }
 
@@ -93,8 +104,7 @@ static void close_transport(IpopTransport *transport) {
     TwinTransport *self = (TwinTransport *)transport;
     while (g_idle_remove_by_data(self))
         ;
-    if (receivers[self->node->side] == self)
-        receivers[self->node->side] = NULL;
+    transports[self->node->side] = g_list_remove(transports[self->node->side], self);
     self->node->twin->transports--;
     g_free(self);
 }
@@ -108,7 +118,8 @@ static IpopTransport *transport_new(void *data, bool controlling, const IpopTran
     self->node = node;
     self->events = events;
     self->user = user;
-    receivers[node->side] = self;
+    self->number = ++node->transports;
+    transports[node->side] = g_list_prepend(transports[node->side], self);
     node->twin->transports++;
     return &self->base;
 }
@@ -217,6 +228,11 @@ void twin_connect(Twin *twin, uint32_t generation) {
         g_assert_true(ipop_link_set_remote(twin->node[side].link, generation, "ufrag", "pwd", NULL, 0, true));
 }
 
+void twin_select(Twin *twin) {
+    for (int side = 0; side < 2; side++)
+        g_idle_add(introduce, transports[side]->data);
+}
+
 /* --- waiting --- */
 
 static gboolean tick(gpointer data) {
@@ -246,6 +262,20 @@ static bool states_reached(void *data) {
 
 void twin_wait(Twin *twin, IpopLinkState a, IpopLinkState b) {
     iterate_until(states_reached, &(WantedStates){twin, {a, b}});
+}
+
+typedef struct {
+    Twin *twin;
+    unsigned n;
+} WantedPaths;
+
+static bool paths_reached(void *data) {
+    WantedPaths *wanted = data;
+    return wanted->twin->paths == wanted->n;
+}
+
+void twin_wait_paths(Twin *twin, unsigned n) {
+    iterate_until(paths_reached, &(WantedPaths){twin, n});
 }
 
 typedef struct {

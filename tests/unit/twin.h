@@ -20,6 +20,7 @@ typedef struct {
     IpopTunnelPeer *tunnel_peer;
     IpopLink *link;
     uint32_t next_index;
+    unsigned transports; /* made so far */
     unsigned changes;
 } TwinNode;
 
@@ -27,6 +28,8 @@ struct Twin {
     TwinNode node[2];
     /* What the wire does with each datagram on its way; true: deliver it, perhaps altered. On the main thread. NULL: all. */
     bool (*wire)(Twin *twin, int from, uint8_t *datagram, size_t n);
+    bool relayed;       /* the pairs selected from now on are */
+    unsigned cut;       /* the wires of the first so many generations are dead */
     unsigned passed[2]; /* datagrams delivered, by sender */
     unsigned paths;     /* alive */
     unsigned transports;
@@ -38,6 +41,12 @@ void twin_free(Twin *twin);
 
 /* Begins a generation at both ends and introduces them to each other: what signalling does. */
 void twin_connect(Twin *twin, uint32_t generation);
+
+/* Another pair is selected at each end of the newest generation. */
+void twin_select(Twin *twin);
+
+/* Runs the main loop until so many paths are alive. */
+void twin_wait_paths(Twin *twin, unsigned n);
 
 /* Runs the main loop until both links are in that state; fails the test after 20 s. */
 void twin_wait(Twin *twin, IpopLinkState a, IpopLinkState b);

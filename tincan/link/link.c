@@ -13,6 +13,11 @@
 #define CONTROLLED_WAIT (3 * IPOP_SECOND) /* then the controlled side begins the handshake, too */
 #define RESPONDER_REKEY_SLACK (10 * IPOP_SECOND)
 #define CLOSE_OLD_MS 5000
+#define DOUBT IPOP_SECOND /* what carries and leaves us so long without an answer may be dead */
+/* A generation beside a link that is online is closed: so long after it connected when we did not move to it, and so long
+ * after its beginning when it did not connect (signalling is less patient). */
+#define UNUSED_LIMIT (20 * IPOP_SECOND)
+#define UNCONNECTED_LIMIT (60 * IPOP_SECOND)
 #define UNPROVED_MAX 3 /* answers without confirmation; one or two may just be lost */
 #define INIT_INTERVAL (IPOP_SECOND / 20) /* at most one handshake per link in this time */
 #define LOAD_MAX 64                      /* handshakes per second of the whole node before cookies are asked for */
@@ -22,11 +27,12 @@ typedef struct {
     IpopLink *link;
     uint32_t number;
     bool controlling, has_remote;
+    bool held; /* connected, but by a relay as what carries is: no handshake as long as that lives */
     IpopTransport *transport;
     IpopTransportState state;
     IpopPath *path; /* NULL until connected */
     IpopPathInfo info;
-    int64_t connected;
+    int64_t since; /* begun; then: to be used from then on */
     /* A first message that overtook our own ICE: kept until there is a path to answer by. */
     uint8_t early[IPOP_WIRE_INIT_SIZE];
     bool has_early;
@@ -40,6 +46,7 @@ struct IpopLink {
     unsigned suites;
 
     Generation *carrying, *newest; /* may be the same; carrying has, or had, a confirmed session */
+    uint32_t number; /* the highest begun since the last trim; that generation may have been given up */
     guint close_old;
     Generation *old; /* left by the last move, still open for what is under way */
 
@@ -73,13 +80,21 @@ const char *ipop_link_state_name(IpopLinkState state) {
     return names[state];
 }
 
-static void set_state(IpopLink *link, IpopLinkState state, const char *reason) {
+/* False when that is no news. */
+static bool set_state(IpopLink *link, IpopLinkState state, const char *reason) {
     if (link->state == state && g_strcmp0(link->reason, reason ? reason : "") == 0)
-        return;
+        return false;
     link->state = state;
     g_free(link->reason);
     link->reason = g_strdup(reason ? reason : "");
     link->env->changed(link->peer);
+    return true;
+}
+
+/* Why it is online in no better way; NULL when there is none. */
+static const char *online_reason(const IpopLink *link) {
+    const IpopPathInfo *info = ipop_link_path_info(link);
+    return info && info->relayed ? "relayed: no direct path answered" : NULL;
 }
 
 /* --- generations --- */
@@ -116,6 +131,7 @@ static void move_to_newest(IpopLink *link) {
         link->close_old = g_timeout_add(CLOSE_OLD_MS, close_old, link);
     }
     link->carrying = link->newest;
+    link->carrying->held = false;
 }
 
 static Generation *generation_by_number(IpopLink *link, uint32_t number) {
@@ -281,6 +297,46 @@ static void take_init(IpopLink *link, Generation *generation, const uint8_t *mes
     ipop_handshake_free(handshake);
 }
 
+/* --- a newer generation beside one that carries --- */
+
+/* What carries owes us an answer: to check_life's ping, or to the one sent when the newest was held back. */
+static bool in_doubt(const IpopLink *link, int64_t now) {
+    int64_t heard = atomic_load_explicit(&counters(link)->last_heard, memory_order_relaxed);
+    int64_t asked = link->asked;
+    if (!asked && heard < link->newest->since)
+        asked = link->newest->since;
+    return asked && now - asked >= DOUBT;
+}
+
+/* Nothing is won by going from one relay to another, unless the first one died. */
+static bool worth_moving(const IpopLink *link, int64_t now) {
+    bool relays = link->newest->info.relayed && link->carrying && link->carrying->info.relayed;
+    return !relays || !link->online || in_doubt(link, now);
+}
+
+/* What carries goes on as if there had been no other. */
+static void give_up_newest(IpopLink *link) {
+    generation_free(link->newest);
+    link->newest = link->carrying;
+}
+
+static void check_newest(IpopLink *link, int64_t now) {
+    Generation *newest = link->newest;
+    if (!newest || newest == link->carrying || link->handshake)
+        return;
+    if (newest->held && worth_moving(link, now)) {
+        newest->held = false;
+        newest->since = now;
+        handshake_begin(link, newest, now);
+        return;
+    }
+    int64_t waited = now - newest->since;
+    if (link->online && waited >= (newest->path ? UNUSED_LIMIT : UNCONNECTED_LIMIT))
+        give_up_newest(link);
+    else if (newest->path && !newest->held && waited >= CONTROLLED_WAIT && waited < HANDSHAKE_LIMIT)
+        handshake_begin(link, newest, now);
+}
+
 /* --- what the transport says --- */
 
 static void on_candidates(void *user, const char *ufrag, const char *pwd, const IpopCandidate *candidates, unsigned n,
@@ -302,6 +358,19 @@ static void on_state(void *user, IpopTransportState state, const char *why) {
         set_state(link, IPOP_LINK_CHECKING, NULL);
 }
 
+/* The first path of the newest generation. */
+static void on_connected(IpopLink *link, Generation *generation, int64_t now) {
+    generation->since = now;
+    /* Signalling vouches for this generation: a peer whose clock was set back is heard again. */
+    link->peer_timestamp = 0;
+    link->answer_forged = false;
+    link->unproved = 0;
+    if (!link->online)
+        set_state(link, IPOP_LINK_HANDSHAKE, NULL);
+    if (generation->has_early)
+        take_init(link, generation, generation->early, sizeof generation->early, now);
+}
+
 static void on_path(void *user, IpopPath *path, const IpopPathInfo *info) {
     Generation *generation = user;
     IpopLink *link = generation->link;
@@ -314,19 +383,19 @@ static void on_path(void *user, IpopPath *path, const IpopPathInfo *info) {
     if (generation == link->carrying) {
         ipop_tunnel_set_path(link->env->tunnel, link->tunnel_peer, path);
         ipop_tunnel_ping(link->env->tunnel, link->tunnel_peer);
-        link->env->changed(link->peer);
+        if (!link->online || !set_state(link, IPOP_LINK_ONLINE, online_reason(link)))
+            link->env->changed(link->peer);
     }
-    if (!first || generation != link->newest)
+    if (generation != link->newest || (!first && !generation->held))
         return;
-    generation->connected = now;
-    /* Signalling vouches for this generation: a peer whose clock was set back is heard again. */
-    link->peer_timestamp = 0;
-    link->answer_forged = false;
-    link->unproved = 0;
-    if (!link->online)
-        set_state(link, IPOP_LINK_HANDSHAKE, NULL);
-    if (generation->has_early)
-        take_init(link, generation, generation->early, sizeof generation->early, now);
+    if (first)
+        on_connected(link, generation, now);
+    generation->held = !worth_moving(link, now);
+    if (generation->held) {
+        ipop_tunnel_ping(link->env->tunnel, link->tunnel_peer); /* is it alive, as we believe? */
+        return;
+    }
+    generation->since = now;
     if (generation->controlling)
         handshake_begin(link, generation, now);
 }
@@ -378,6 +447,7 @@ static void close_all(IpopLink *link) {
     generation_free(link->newest);
     generation_free(link->old);
     link->carrying = link->newest = link->old = NULL;
+    link->number = 0;
     link->confirmed = link->online = false;
     link->asked = 0;
     ipop_tunnel_drop_sessions(link->env->tunnel, link->tunnel_peer);
@@ -399,16 +469,17 @@ void ipop_link_set_suites(IpopLink *link, unsigned suites) {
 
 bool ipop_link_create(IpopLink *link, uint32_t number, bool controlling, GError **error) {
     static const IpopTransportEvents events = {on_candidates, on_state, on_path, on_receive};
-    if (link->newest && link->newest->number == number)
+    if (link->number == number)
         return true;
-    if (link->newest && link->newest->number > number) {
-        g_set_error(error, IPOP_ERROR, IPOP_ERROR_PROTOCOL, "generation %u is older than %u", number, link->newest->number);
+    if (link->number > number) {
+        g_set_error(error, IPOP_ERROR, IPOP_ERROR_PROTOCOL, "generation %u is older than %u", number, link->number);
         return false;
     }
     Generation *generation = g_new0(Generation, 1);
     generation->link = link;
     generation->number = number;
     generation->controlling = controlling;
+    generation->since = ipop_clock_now();
     generation->transport = link->env->transport_new(link->env->node, controlling, &events, generation, error);
     if (!generation->transport) {
         g_free(generation);
@@ -422,6 +493,7 @@ bool ipop_link_create(IpopLink *link, uint32_t number, bool controlling, GError 
         generation_free(link->newest);
     }
     link->newest = generation;
+    link->number = number;
     if (!link->online)
         set_state(link, IPOP_LINK_GATHERING, NULL);
     return true;
@@ -451,8 +523,7 @@ void ipop_link_trim(IpopLink *link, const char *why) {
 static void come_online(IpopLink *link) {
     link->online = true;
     link->asked = 0;
-    const IpopPathInfo *info = ipop_link_path_info(link);
-    set_state(link, IPOP_LINK_ONLINE, info && info->relayed ? "relayed: no direct path answered" : NULL);
+    set_state(link, IPOP_LINK_ONLINE, online_reason(link));
 }
 
 void ipop_link_confirmed(IpopLink *link, uint32_t index) {
@@ -525,16 +596,11 @@ static void check_key(IpopLink *link, int64_t now) {
 }
 
 void ipop_link_tick(IpopLink *link, int64_t now) {
-    Generation *newest = link->newest;
     if (link->confirmed) {
         check_life(link, now);
         check_key(link, now);
     }
-    if (!newest || newest == link->carrying || !newest->path || link->handshake)
-        return;
-    int64_t waited = now - newest->connected;
-    if (waited >= CONTROLLED_WAIT && waited < HANDSHAKE_LIMIT)
-        handshake_begin(link, newest, now);
+    check_newest(link, now);
 }
 
 IpopLinkState ipop_link_state(const IpopLink *link) {
@@ -542,7 +608,7 @@ IpopLinkState ipop_link_state(const IpopLink *link) {
 }
 
 uint32_t ipop_link_generation(const IpopLink *link) {
-    return link->newest ? link->newest->number : 0;
+    return link->number;
 }
 
 const char *ipop_link_reason(const IpopLink *link) {

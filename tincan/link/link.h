@@ -1,6 +1,7 @@
 /* link.h - the link to one peer: transports come and go beneath it (generations), a Noise session runs above them.
  *
  * A new generation is made beside the one that carries; the link moves over when a handshake by the new one is confirmed.
+ * None is begun where both are relayed, as long as the old one is alive; one that came to nothing is closed.
  * The link is online from authenticated data alone, never from what ICE believes: it goes offline when authenticated pings
  * stay unanswered, and comes back by itself when something authentic arrives. Main thread.
  */
@@ -56,10 +57,11 @@ void ipop_link_free(IpopLink *link);
 /* Bits of IpopSuite that the peer has. */
 void ipop_link_set_suites(IpopLink *link, unsigned suites);
 
-/* Begins a generation. The present one again is no error and does nothing; an older one is refused. */
+/* Begins a generation. The present one again is no error and does nothing, even when it came to nothing and is closed; an
+ * older one is refused. */
 bool ipop_link_create(IpopLink *link, uint32_t generation, bool controlling, GError **error);
 
-/* The peer's side of that generation. False when it is not the newest one. */
+/* The peer's side of that generation. False when it is not the newest one that is open. */
 bool ipop_link_set_remote(IpopLink *link, uint32_t generation, const char *ufrag, const char *pwd,
                           const IpopCandidate *candidates, unsigned n, bool end);
 
@@ -78,7 +80,7 @@ void ipop_link_handshake(IpopLink *link, const IpopPath *path, const uint8_t *me
 void ipop_link_tick(IpopLink *link, int64_t now);
 
 IpopLinkState ipop_link_state(const IpopLink *link);
-uint32_t ipop_link_generation(const IpopLink *link); /* the newest; 0 none */
+uint32_t ipop_link_generation(const IpopLink *link); /* the newest, though it may be closed; 0 none */
 const char *ipop_link_reason(const IpopLink *link);  /* a sentence, or "" */
 /* Of the generation that carries; NULL when none does. */
 const IpopPathInfo *ipop_link_path_info(const IpopLink *link);
