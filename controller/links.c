@@ -14,18 +14,36 @@ static void set_link(IpopPeer *peer, IpopPolicyLink link) {
     peer->link = link;
 }
 
+static bool is_lower(const IpopController *c, const IpopPeer *peer) {
+    return c->self != NULL && ipop_uid_compare(&c->self->node.uid, &peer->uid) < 0;
+}
+
+/* When the link is to get another generation; 0: not. */
+static int64_t renewal_time(const IpopPeer *peer) {
+    if (peer->renew_at == 0 || peer->upgrade_at == 0)
+        return MAX(peer->renew_at, peer->upgrade_at);
+    return MIN(peer->renew_at, peer->upgrade_at);
+}
+
+/* Which path a link got may be chance: a busy machine, a firewall that was slow to open. One end is enough to try again. */
+static void plan_upgrade(const IpopController *c, IpopPeer *peer) {
+    bool relayed = peer->link == IPOP_POLICY_LINK_ONLINE && strcmp(peer->path, "relayed") == 0;
+    peer->upgrade_at =
+        relayed && is_lower(c, peer) ? ipop_clock_now() + ipop_policy_upgrade(peer->upgrades, g_random_int()) : 0;
+}
+
 static IpopPolicyDecision decide(const IpopController *c, const IpopPeer *peer, int64_t now) {
     IpopPolicyFacts facts = {
         .tincan = c->tincan,
         .login = c->xmpp_state == IPOP_XMPP_CONNECTED && peer->login == c->login,
         .available = peer->met && peer->available,
         .refused = peer->refused != NULL,
-        .lower = c->self != NULL && ipop_uid_compare(&c->self->node.uid, &peer->uid) < 0,
+        .lower = is_lower(c, peer),
         .first = peer->first,
         .link = peer->link,
         .since = peer->since,
         .retry_at = peer->retry_at,
-        .renew_at = peer->renew_at,
+        .renew_at = renewal_time(peer),
         .wait_time = (int64_t)c->conf->wait_time * IPOP_SECOND,
     };
     return ipop_policy_decide(&facts, now);
@@ -45,12 +63,18 @@ static void forget(IpopController *c, IpopPeer *peer) {
 }
 
 static void start(IpopController *c, IpopPeer *peer) {
-    IpopLogLevel level = peer->failures == 0 && peer->link == IPOP_POLICY_LINK_DOWN ? IPOP_LOG_INFO : IPOP_LOG_DEBUG;
-    ipop_log(level, "link", "trying name=%s address=%s attempt=%u", ipop_peer_label(peer), peer->node.ip4, peer->failures + 1);
     peer->first = false;
     peer->renew_at = 0;
-    if (peer->link != IPOP_POLICY_LINK_ONLINE)
+    if (peer->link == IPOP_POLICY_LINK_ONLINE) {
+        peer->upgrades++;
+        plan_upgrade(c, peer);
+        ipop_log(IPOP_LOG_DEBUG, "link", "looking for a better path name=%s address=%s path=%s attempt=%u", ipop_peer_label(peer),
+                 peer->node.ip4, peer->path, peer->upgrades);
+    } else {
+        ipop_log(peer->failures == 0 ? IPOP_LOG_INFO : IPOP_LOG_DEBUG, "link", "trying name=%s address=%s attempt=%u",
+                 ipop_peer_label(peer), peer->node.ip4, peer->failures + 1);
         set_link(peer, IPOP_POLICY_LINK_TRYING);
+    }
     ipop_signalling_offer(c, peer);
 }
 
@@ -108,6 +132,7 @@ void ipop_links_refuse(IpopPeer *peer) {
 void ipop_links_answering(IpopController *c, IpopPeer *peer) {
     peer->first = false;
     peer->renew_at = 0;
+    plan_upgrade(c, peer); /* theirs does for the next one of ours */
     if (peer->link != IPOP_POLICY_LINK_ONLINE) {
         ipop_log(peer->failures == 0 ? IPOP_LOG_INFO : IPOP_LOG_DEBUG, "link", "answering name=%s address=%s",
                  ipop_peer_label(peer), peer->node.ip4);
@@ -187,8 +212,11 @@ static void come_online(IpopController *c, IpopPeer *peer, const json_t *message
     peer->retry_at = 0;
     peer->first = false;
     g_clear_pointer(&peer->why, g_free);
-    if (news)
+    if (news) {
+        peer->upgrades = 0;
+        plan_upgrade(c, peer);
         tell_online(peer, was_online, message);
+    }
     if (!was_online)
         ipop_discovery_proved(c, peer);
 }
@@ -274,6 +302,7 @@ void ipop_links_network_changed(IpopController *c) {
         c->renewed_at = MAX(now, c->renewed_at + RENEW_INTERVAL);
     for (unsigned i = ipop_registry_count(c->registry); i-- > 0;) {
         IpopPeer *peer = ipop_registry_nth(c->registry, i);
+        peer->upgrades = 0;
         if (peer->link == IPOP_POLICY_LINK_ONLINE)
             peer->renew_at = c->renewed_at;
         else

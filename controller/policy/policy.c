@@ -30,11 +30,22 @@ IpopPolicyDecision ipop_policy_decide(const IpopPolicyFacts *facts, int64_t now)
     return (IpopPolicyDecision){.verb = IPOP_POLICY_NOTHING};
 }
 
+/* Lest all do it at once. */
+static int64_t jitter(int64_t delay, uint32_t random) {
+    return delay - (int64_t)(random % (uint32_t)(delay / 4));
+}
+
 int64_t ipop_policy_backoff(unsigned failures, uint32_t random) {
     int64_t delay = IPOP_POLICY_BACKOFF_MIN;
     while (failures-- > 1 && delay < IPOP_POLICY_BACKOFF_MAX)
         delay *= 2;
     if (delay > IPOP_POLICY_BACKOFF_MAX)
         delay = IPOP_POLICY_BACKOFF_MAX;
-    return delay - (int64_t)(random % (uint32_t)(delay / 4));
+    return jitter(delay, random);
+}
+
+int64_t ipop_policy_upgrade(unsigned attempts, uint32_t random) {
+    static const int64_t seconds[] = {5, 30, 120, 600, 1800};
+    unsigned last = sizeof seconds / sizeof *seconds - 1;
+    return jitter(seconds[attempts < last ? attempts : last] * IPOP_SECOND, random);
 }

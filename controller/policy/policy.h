@@ -32,7 +32,8 @@ typedef struct {
     IpopPolicyLink link;
     int64_t since;    /* of `link` and `available` together: since when there could be a session */
     int64_t retry_at; /* back-off: not before; 0 none */
-    int64_t renew_at; /* an online link wants another generation from then on (the host's network changed); 0 no */
+    int64_t renew_at; /* an online link wants another generation from then on: the host's network changed, or it is
+                       * relayed; 0 no */
     int64_t wait_time;
 } IpopPolicyFacts;
 
@@ -53,3 +54,7 @@ IpopPolicyDecision ipop_policy_decide(const IpopPolicyFacts *facts, int64_t now)
 
 /* How long to wait after so many failures in a row (1: the first): 1 s, 2 s, 4 s ... 60 s, less up to a quarter by random. */
 int64_t ipop_policy_backoff(unsigned failures, uint32_t random);
+
+/* How long to wait with the next attempt to find a direct path for a relayed link, after so many: 5 s, 30 s, 2 min, 10 min,
+ * then 30 min, less up to a quarter by random. Only a new generation at both ends finds one that opened later. */
+int64_t ipop_policy_upgrade(unsigned attempts, uint32_t random);

@@ -246,10 +246,12 @@ typedef struct {
     IpopController *controller;
     char *state_dir;
     bool links_fail; /* its tincan never gets a link online */
+    bool relayed;    /* its links come online by a relay */
 } Node;
 
 static void notify_link(TincanTwin *twin, const char *uid, json_int_t generation, const char *state, const char *reason) {
-    const char *path = strcmp(state, "online") == 0 ? "direct" : "";
+    const Node *node = twin->user;
+    const char *path = strcmp(state, "online") != 0 ? "" : node->relayed ? "relayed" : "direct";
     twin_set_peer(twin, uid, json_pack("{ss sI ss}", "state", state, "generation", generation, "path", path));
     twin_notify(twin, json_pack("{ss ss sI ss ss ss}", "type", "link_state", "uid", uid, "generation", generation, "state", state,
                                 "path", path, "reason", reason));
@@ -520,6 +522,30 @@ static void test_network_changed(void) {
     server_stop();
 }
 
+/* A relayed link gets another generation, from the lower end alone, and is left alone once it is direct. */
+static void test_relayed_is_tried_again(void) {
+    server_start();
+    Node *a = node_new(1, ""), *b = node_new(2, "");
+    a->relayed = b->relayed = true;
+    WAIT_FOR(online(a, b));
+    settle(a, b);
+    g_assert_cmpuint(server.initiates, ==, 1);
+    Node *low = lower_of(a, b), *high = low == a ? b : a;
+    WAIT_FOR(twin_count(low->twin, "create_link") == 2 && twin_count(high->twin, "create_link") == 2);
+    g_assert_true(json_is_true(json_object_get(twin_last(low->twin, "create_link", NULL), "controlling")));
+    settle(a, b);
+    g_assert_true(online(a, b));
+    /* The network changes before the next attempt is due, and the path becomes direct. */
+    a->relayed = b->relayed = false;
+    twin_notify(high->twin, json_pack("{ss}", "type", "network_changed"));
+    WAIT_FOR(twin_count(low->twin, "create_link") == 3 && twin_count(high->twin, "create_link") == 3);
+    settle(a, b);
+    g_assert_cmpuint(server.initiates, ==, 3);
+    node_free(a);
+    node_free(b);
+    server_stop();
+}
+
 static void test_failing_links_back_off(void) {
     server_start();
     Node *a = node_new(1, ""), *b = node_new(2, "");
@@ -773,6 +799,7 @@ int main(int argc, char **argv) {
     g_test_add_func("/controller/gone-is-forgotten", test_gone_is_forgotten);
     g_test_add_func("/controller/lost-link-comes-back", test_lost_link_comes_back);
     g_test_add_func("/controller/network-changed", test_network_changed);
+    g_test_add_func("/controller/relayed-is-tried-again", test_relayed_is_tried_again);
     g_test_add_func("/controller/failing-links-back-off", test_failing_links_back_off);
     g_test_add_func("/controller/same-address-is-refused", test_same_address_is_refused);
     g_test_add_func("/controller/chosen-address-gives-way", test_chosen_address_gives_way);

@@ -101,6 +101,17 @@ static void test_backoff(void) {
     g_assert_cmpint(ipop_policy_backoff(0, 0), ==, IPOP_SECOND);
 }
 
+static void test_upgrade(void) {
+    static const int64_t seconds[] = {5, 30, 120, 600, 1800, 1800, 1800};
+    for (unsigned attempts = 0; attempts < G_N_ELEMENTS(seconds); attempts++)
+        for (uint32_t random = 0; random < 5; random++) {
+            int64_t delay = ipop_policy_upgrade(attempts, random * 858993459u);
+            g_assert_cmpint(delay, <=, seconds[attempts] * IPOP_SECOND);
+            g_assert_cmpint(delay, >, seconds[attempts] * IPOP_SECOND * 3 / 4 - 1);
+        }
+    g_assert_cmpint(ipop_policy_upgrade(UINT_MAX, 0), ==, 1800 * IPOP_SECOND);
+}
+
 /* Whatever the facts: a wait lies ahead, and something comes of it when nothing changes. */
 static void test_never_stuck(void) {
     for (unsigned bits = 0; bits < 1u << 8; bits++) {
@@ -127,6 +138,7 @@ int main(int argc, char **argv) {
     g_test_add_func("/policy/online-is-left-alone", test_online_is_left_alone);
     g_test_add_func("/policy/forgets", test_forgets);
     g_test_add_func("/policy/backoff", test_backoff);
+    g_test_add_func("/policy/upgrade", test_upgrade);
     g_test_add_func("/policy/never-stuck", test_never_stuck);
     return g_test_run();
 }
