@@ -3,6 +3,7 @@
 from lab.case import LabTest
 from lab.node import servers, wait_pair
 from lab.site import KINDS
+from lab.wait import wait_for
 
 OUTSIDE = ("srflx", "prflx")
 
@@ -135,14 +136,23 @@ class Grid(LabTest):
             nodes[kind] = self.node(host, kind, f"172.31.0.{i + 1}", **keys)
         for node in nodes.values():
             node.start()
-        wrong = []
+        expected, wrong = [], []
         for i, a in enumerate(ORDER):
             for j, b in enumerate(ORDER[:i]):
                 wanted = {"D": "direct", "r": "relayed", "?": ""}[EXPECTED[a][j]]
                 self.assertEqual(EXPECTED[a][j], EXPECTED[b][i], f"the table says two things of {a} x {b}")
+                wait_pair(nodes[a], nodes[b], 40)
+                if wanted:
+                    expected.append((a, b, wanted))
+
+        def find_wrong():
+            wrong.clear()
+            for a, b, wanted in expected:
                 for view in wait_pair(nodes[a], nodes[b], 40):
-                    if wanted and view["path"] != wanted:
+                    if view["path"] != wanted:
                         best = view["stats"][0]
                         wrong.append(f"{a} x {b}: {view['path']} instead of {wanted}, {best['local_addr']} "
                                      f"{best['local_type']} to {best['rem_addr']} {best['rem_type']}")
-        self.assertFalse(wrong, "\n".join(wrong))
+            return not wrong
+
+        wait_for(lambda: "\n".join(["all paths as they should be", *wrong]), find_wrong, 60)

@@ -57,9 +57,9 @@ class LabTest(unittest.TestCase):
         return (self.node(self.site(first).host, "alice", "172.31.0.1", **keys),
                 self.node(self.site(second).host, "bob", "172.31.0.2", **keys))
 
-    def ping(self, source, address):
+    def ping(self, source, address, **options):
         """A ping that runs on."""
-        ping = Ping(self.world, source.ns, address)
+        ping = Ping(self.world, source.ns, address, **options)
         self.addCleanup(ping.close)
         return ping
 

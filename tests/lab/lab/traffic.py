@@ -20,10 +20,11 @@ def can_ping(namespace, address, count=1, wait=1, size=None, pattern=None):
 
 
 class Ping:
-    """ping -i 0.2 that runs until stop()."""
+    """A ping every so many seconds that runs until stop()."""
 
-    def __init__(self, world, namespace, address):
-        self._process = namespace.start(f"ping {address}", ["ping", "-n", "-i", "0.2", address], world.folder("ping") + "/log")
+    def __init__(self, world, namespace, address, interval=0.2):
+        self._process = namespace.start(f"ping {address}", ["ping", "-n", "-i", interval, address],
+                                        world.folder("ping") + "/log")
 
     def replies(self):
         return self._process.output().count(" bytes from ")
