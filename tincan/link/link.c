@@ -535,6 +535,9 @@ void ipop_link_confirmed(IpopLink *link, uint32_t index) {
             return;
         if (generation == link->newest)
             move_to_newest(link);
+        /* The pair may have changed since the handshake went by it. */
+        if (generation->path)
+            ipop_tunnel_set_path(link->env->tunnel, link->tunnel_peer, generation->path);
         link->confirmed = true;
         link->session_initiator = initiator;
         link->session_born = ipop_clock_now();
