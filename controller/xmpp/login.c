@@ -112,6 +112,8 @@ static void end(IpopLogin *self) {
         xmpp_conn_release(self->conn);
     if (self->ctx)
         xmpp_ctx_free(self->ctx);
+    self->conn = NULL; /* the owner, told below, may still ask */
+    self->ctx = NULL;
     g_clear_pointer(&self->pool, ipop_pool_free);
     malloc_trim(0); /* OpenSSL's and expat's buffers, which else stay for good */
     hangup_set_fd(self->hangup, -1);
