@@ -8,7 +8,9 @@ need_root() {
 
 # packages SECTION...: their names, from tools/packages.
 packages() {
-  awk -v wanted=" $* " '/^\[/ { on = index(wanted, " " substr($0, 2, length($0) - 2) " "); next } on && !/^#/' "$top/tools/packages"
+  awk -v wanted=" $* " -v here="$(dpkg --print-architecture)" \
+    '/^\[/ { on = index(wanted, " " substr($0, 2, length($0) - 2) " "); next } on && !/^#/ && (NF < 2 || $2 == here) { print $1 }' \
+    "$top/tools/packages"
 }
 
 # need_packages SECTION...: installs what is missing; no service of a new package starts.
