@@ -363,6 +363,7 @@ static void on_connected(IpopLink *link, Generation *generation, int64_t now) {
     generation->since = now;
     /* Signalling vouches for this generation: a peer whose clock was set back is heard again. */
     link->peer_timestamp = 0;
+    link->last_init = 0;
     link->answer_forged = false;
     link->unproved = 0;
     if (!link->online)
