@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -250,6 +251,9 @@ class Ends(LabTest):
         node.wait_ready()
         self.assertEqual(os.stat(f"{node.runtime_dir}/control.key").st_gid, 4242)
         command = node.controller_command()
+        # The checkout may be in a folder that is root's alone.
+        for i in (0, command.index("-c") + 1):
+            command[i] = shutil.copy(command[i], folder)
         own_state = f"{folder}/state"
         os.makedirs(own_state)
         os.chown(own_state, 65534, 4242)
