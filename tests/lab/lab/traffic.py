@@ -1,5 +1,6 @@
 """Traffic through the overlay: pings that run on and are counted, TCP with a checksum, UDP."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -48,18 +49,20 @@ class Ping:
 
 
 def tcp_transfer(sender, receiver, address, megabytes=16, port=7001):
-    """Sends random bytes from one namespace to address in the other; True when all of them came as they were, and Mbit/s."""
+    """Sends random bytes from one namespace to address in the other; True when all of them came as they were, and Mbit/s.
+    OSError when the connection is cut off or stands still."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     block = os.urandom(1 << 20)
     got = hashlib.sha256()
 
     def receive(listener):
-        connection, _ = listener.accept()
-        with connection:
-            connection.settimeout(30)
-            while data := connection.recv(1 << 18):
-                got.update(data)
-            connection.sendall(b".")
+        with contextlib.suppress(OSError):  # the sender will hear of it
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(30)
+                while data := connection.recv(1 << 18):
+                    got.update(data)
+                connection.sendall(b".")
 
     with receiver.socket(family, socket.SOCK_STREAM) as listener, sender.socket(family, socket.SOCK_STREAM) as client:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -78,7 +81,8 @@ def tcp_transfer(sender, receiver, address, megabytes=16, port=7001):
                 sent.update(data)
                 client.sendall(data)
             client.shutdown(socket.SHUT_WR)
-            client.recv(1)
+            if not client.recv(1):
+                raise ConnectionError("the receiver gave up")
         finally:
             thread.join()
     return got.digest() == sent.digest(), megabytes * 8.388608 / (time.monotonic() - begin)
