@@ -31,8 +31,8 @@ static void restamp(const IpopIdentity *receiver, uint8_t *message, size_t n) {
 static IpopHandshake *accept_message(const uint8_t *message, size_t n, IpopHandshakeResult *ret_result) {
     uint8_t key[IPOP_KEY_BYTES];
     uint64_t timestamp;
-    uint32_t features;
-    return ipop_handshake_accept(bob, message, n, ret_result, key, &timestamp, &features);
+    uint64_t claims;
+    return ipop_handshake_accept(bob, message, n, ret_result, key, &timestamp, &claims);
 }
 
 /* A stranger can write a message 1 that is in order: it says whose it is, and that decides. */
@@ -69,12 +69,12 @@ static void accept_authentic(const uint8_t *data, size_t n) {
 static void finish_strange(uint8_t *message, size_t n, bool stamped) {
     uint8_t init[IPOP_WIRE_INIT_SIZE];
     IpopSessionKeys keys;
-    uint32_t features;
+    uint64_t claims;
     IpopHandshake *handshake =
         ipop_handshake_initiate(alice, bob->public_key, psk, IPOP_SUITE_CHACHAPOLY, 0x010203, 1, 0, init);
     if (stamped)
         restamp(alice, message, n);
-    g_assert(ipop_handshake_finish(handshake, message, n, &keys, &features) != IPOP_HANDSHAKE_OK);
+    g_assert(ipop_handshake_finish(handshake, message, n, &keys, &claims) != IPOP_HANDSHAKE_OK);
     g_assert(ipop_handshake_index(handshake) == 0x010203);
     ipop_handshake_free(handshake);
 }

@@ -111,9 +111,18 @@ static void test_ips(void) {
     g_assert_cmpstr(text, ==, "fd50:dbc::1");
 }
 
+static void test_claims(void) {
+    /* printf %s 'alpha 172.31.0.1' | b2sum -l 256 */
+    g_assert_cmphex(ipop_claims("alpha", "172.31.0.1"), ==, UINT64_C(0xef38e66d6c3e16bc));
+    g_assert_cmphex(ipop_claims("alpha", "172.31.0.1"), !=, ipop_claims("alpha", "172.31.0.2"));
+    g_assert_cmphex(ipop_claims("alpha", "172.31.0.1"), !=, ipop_claims("alpha 172.31.0.1", ""));
+    g_assert_cmphex(ipop_claims("", ""), !=, 0);
+}
+
 int main(int argc, char **argv) {
     g_test_init(&argc, &argv, NULL);
     g_assert_cmpint(sodium_init(), >=, 0);
+    g_test_add_func("/ids/claims", test_claims);
     g_test_add_func("/ids/uid-from-key", test_uid_from_key);
     g_test_add_func("/ids/uid-parse", test_uid_parse);
     g_test_add_func("/ids/uid-order", test_uid_order);

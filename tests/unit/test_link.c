@@ -62,6 +62,32 @@ static void test_moves_to_new_generation(void) {
     twin_free(twin);
 }
 
+/* What a node says of itself is told with its keys, and anew when it changes: by whichever end it does. */
+static void test_claims(void) {
+    Twin *twin = twin_new();
+    TwinNode *a = &twin->node[0], *b = &twin->node[1];
+    a->env.claims = 11;
+    b->env.claims = 22;
+    g_assert_cmpuint(ipop_link_claims(a->link), ==, 0);
+    twin_connect(twin, 1);
+    twin_wait(twin, IPOP_LINK_ONLINE, IPOP_LINK_ONLINE);
+    g_assert_cmpuint(ipop_link_claims(a->link), ==, 22);
+    g_assert_cmpuint(ipop_link_claims(b->link), ==, 11);
+    for (int side = 0; side < 2; side++) {
+        TwinNode *one = &twin->node[side], *other = &twin->node[!side];
+        unsigned changes = other->changes;
+        one->env.claims += 100;
+        ipop_link_tick(one->link, ipop_clock_now());
+        while (ipop_link_claims(other->link) != one->env.claims || other->changes == changes)
+            g_main_context_iteration(NULL, TRUE);
+        g_assert_cmpint(ipop_link_state(one->link), ==, IPOP_LINK_ONLINE);
+        g_assert_cmpint(ipop_link_state(other->link), ==, IPOP_LINK_ONLINE);
+    }
+    ipop_link_trim(a->link, NULL);
+    g_assert_cmpuint(ipop_link_claims(a->link), ==, 0);
+    twin_free(twin);
+}
+
 static void test_other_psk(void) {
     Twin *twin = twin_new();
     memset(twin->node[1].psk, 7, IPOP_PSK_BYTES);
@@ -376,6 +402,7 @@ int main(int argc, char **argv) {
     g_test_add_func("/link/connects", test_connects);
     g_test_add_func("/link/generation-rules", test_generation_rules);
     g_test_add_func("/link/moves-to-new-generation", test_moves_to_new_generation);
+    g_test_add_func("/link/claims", test_claims);
     g_test_add_func("/link/other-psk", test_other_psk);
     g_test_add_data_func("/link/losses", lose_first_two, test_bad_wire);
     g_test_add_data_func("/link/alterations", alter_handshakes_once, test_bad_wire);

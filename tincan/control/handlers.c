@@ -171,6 +171,7 @@ static const char *set_local(IpopDaemon *daemon, const json_t *message, const Ip
         ipop_log(IPOP_LOG_INFO, "device", "%s: no IPv6 address, since IPv6 is switched off on this host", ipop_tun_name(daemon->tun));
     local->addresses = config;
     g_strlcpy(local->name, name, sizeof local->name);
+    daemon->env.claims = ipop_claims(local->name, local->addresses.ip4);
     return NULL;
 }
 

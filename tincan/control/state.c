@@ -2,6 +2,8 @@
 
 #include "tincan/base/clock.h"
 
+#include <inttypes.h>
+
 static uint64_t load(const atomic_uint_least64_t *counter) {
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
@@ -60,17 +62,27 @@ static const char *reason(const IpopPeer *peer) {
     return peer->refused ? peer->refused : ipop_link_reason(peer->link);
 }
 
+/* "" before a link has proved any. */
+static const char *claims_text(const IpopPeer *peer, char ret_text[static 17]) {
+    uint64_t claims = ipop_link_claims(peer->link);
+    *ret_text = '\0';
+    if (claims)
+        g_snprintf(ret_text, 17, "%016" PRIx64, claims);
+    return ret_text;
+}
+
 json_t *ipop_state_peer(const IpopPeer *peer, bool stats, int64_t now) {
     const IpopTunnelCounters *counters = ipop_tunnel_peer_counters(peer->tunnel_peer);
     IpopLinkState state = ipop_link_state(peer->link);
-    char fpr[IPOP_FPR_SIZE];
+    char fpr[IPOP_FPR_SIZE], claims[17];
     ipop_fingerprint(peer->key, fpr);
     json_t *object = json_pack(
-        "{ss ss ss ss ss ss ss ss ss ss ss ss ss ss sI sI sI}", "type", "peer_state", "uid", peer->uid.hex, "fpr", fpr, "ip4",
+        "{ss ss ss ss ss ss ss ss ss ss ss ss ss ss ss sI sI sI}", "type", "peer_state", "uid", peer->uid.hex, "fpr", fpr, "ip4",
         peer->ip4, "ip6", peer->ip6, "name", peer->name, "jid", peer->jid, "status",
         state == IPOP_LINK_ONLINE ? "online" : "offline", "state", peer->refused ? "failed" : ipop_link_state_name(state),
         "reason", reason(peer), "path", ipop_peer_path(peer), "via", "", "presence",
-        peer->available ? "available" : "unavailable", "security", "noise", "xmpp_time", seconds_since(peer->jabber_heard, now),
+        peer->available ? "available" : "unavailable", "security", "noise", "claims", claims_text(peer, claims),
+        "xmpp_time", seconds_since(peer->jabber_heard, now),
         "last_time", seconds_since(atomic_load_explicit(&counters->last_heard, memory_order_relaxed), now), "generation",
         (json_int_t)ipop_link_generation(peer->link));
     if (stats)
@@ -81,8 +93,9 @@ json_t *ipop_state_peer(const IpopPeer *peer, bool stats, int64_t now) {
 json_t *ipop_state_link(const IpopPeer *peer) {
     const IpopPathInfo *info = ipop_link_path_info(peer->link);
     const IpopTunnelCounters *counters = ipop_tunnel_peer_counters(peer->tunnel_peer);
-    return json_pack("{ss ss sI ss ss ss ss ss ss sf}", "type", "link_state", "uid", peer->uid.hex, "generation",
-                     (json_int_t)ipop_link_generation(peer->link), "state", ipop_link_state_name(ipop_link_state(peer->link)),
+    char claims[17];
+    return json_pack("{ss ss ss sI ss ss ss ss ss ss sf}", "type", "link_state", "uid", peer->uid.hex, "claims",
+                     claims_text(peer, claims), "generation", (json_int_t)ipop_link_generation(peer->link), "state", ipop_link_state_name(ipop_link_state(peer->link)),
                      "path", ipop_peer_path(peer), "reason", reason(peer), "local_type",
                      info ? ipop_candidate_type_name(info->local_type) : "", "rem_type",
                      info ? ipop_candidate_type_name(info->remote_type) : "", "rem_addr", info ? info->remote_addr : "", "rtt",

@@ -113,7 +113,7 @@ static bool well_formed(const uint8_t *message, size_t n, uint8_t type, size_t s
 
 IpopHandshake *ipop_handshake_initiate(const IpopIdentity *self, const uint8_t peer_key[static IPOP_KEY_BYTES],
                                        const uint8_t psk[static IPOP_PSK_BYTES], IpopSuite suite, uint32_t index,
-                                       uint64_t timestamp, uint32_t features,
+                                       uint64_t timestamp, uint64_t claims,
                                        uint8_t ret_message[static IPOP_WIRE_INIT_SIZE]) {
     const IpopAead *aead = ipop_aead_for(suite);
     g_assert(aead && index_valid(index));
@@ -122,7 +122,7 @@ IpopHandshake *ipop_handshake_initiate(const IpopIdentity *self, const uint8_t p
     put32(message + SENDER, index);
     uint8_t payload[IPOP_WIRE_INIT_PAYLOAD] = {0};
     put64(payload, timestamp);
-    put32(payload + 8, features);
+    put64(payload + 8, claims);
 
     IpopHandshake *handshake = ipop_secret_new(sizeof *handshake);
     handshake->local_index = index;
@@ -149,15 +149,13 @@ uint32_t ipop_handshake_index(const IpopHandshake *handshake) {
 
 /* Message 2 on a state of which the caller keeps the original. */
 static IpopHandshakeResult read_response(IpopNoise *noise, const uint8_t *psk, const uint8_t *message,
-                                         uint32_t *ret_features) {
+                                         uint64_t *ret_claims) {
     uint8_t payload[IPOP_WIRE_RESPONSE_PAYLOAD];
     IpopNoiseResult result =
         ipop_noise_read_second(noise, psk, message + RESPONSE_NOISE, payload, IPOP_WIRE_RESPONSE_PAYLOAD);
     if (result != IPOP_NOISE_OK)
         return result_of(result);
-    if (get32(payload + 4))
-        return IPOP_HANDSHAKE_MALFORMED;
-    *ret_features = get32(payload);
+    *ret_claims = get64(payload);
     return IPOP_HANDSHAKE_OK;
 }
 
@@ -175,7 +173,7 @@ static void give_keys(IpopHandshake *handshake, const IpopNoise *noise, bool ini
 }
 
 IpopHandshakeResult ipop_handshake_finish(IpopHandshake *handshake, const uint8_t *message, size_t n,
-                                          IpopSessionKeys *ret_keys, uint32_t *ret_features) {
+                                          IpopSessionKeys *ret_keys, uint64_t *ret_claims) {
     if (!well_formed(message, n, IPOP_WIRE_RESPONSE, IPOP_WIRE_RESPONSE_SIZE))
         return IPOP_HANDSHAKE_MALFORMED;
     if (handshake->spent)
@@ -187,7 +185,7 @@ IpopHandshakeResult ipop_handshake_finish(IpopHandshake *handshake, const uint8_
 
     IpopNoise *trial = ipop_secret_new(sizeof *trial);
     *trial = handshake->noise;
-    IpopHandshakeResult result = read_response(trial, handshake->psk, message, ret_features);
+    IpopHandshakeResult result = read_response(trial, handshake->psk, message, ret_claims);
     if (result == IPOP_HANDSHAKE_OK) {
         handshake->remote_index = get32(message + SENDER);
         give_keys(handshake, trial, true, ret_keys);
@@ -208,15 +206,12 @@ static IpopHandshakeResult check_init(const IpopIdentity *self, const uint8_t *m
 
 static IpopHandshakeResult read_init(IpopNoise *noise, const uint8_t *message,
                                      uint8_t payload[static IPOP_WIRE_INIT_PAYLOAD]) {
-    IpopNoiseResult result = ipop_noise_read_first(noise, message + INIT_NOISE, payload, IPOP_WIRE_INIT_PAYLOAD);
-    if (result != IPOP_NOISE_OK)
-        return result_of(result);
-    return get32(payload + 12) ? IPOP_HANDSHAKE_MALFORMED : IPOP_HANDSHAKE_OK;
+    return result_of(ipop_noise_read_first(noise, message + INIT_NOISE, payload, IPOP_WIRE_INIT_PAYLOAD));
 }
 
 IpopHandshake *ipop_handshake_accept(const IpopIdentity *self, const uint8_t *message, size_t n,
                                      IpopHandshakeResult *ret_result, uint8_t ret_peer_key[static IPOP_KEY_BYTES],
-                                     uint64_t *ret_timestamp, uint32_t *ret_features) {
+                                     uint64_t *ret_timestamp, uint64_t *ret_claims) {
     const IpopAead *aead;
     *ret_result = check_init(self, message, n, &aead);
     if (*ret_result != IPOP_HANDSHAKE_OK)
@@ -233,12 +228,12 @@ IpopHandshake *ipop_handshake_accept(const IpopIdentity *self, const uint8_t *me
     handshake->remote_index = get32(message + SENDER);
     memcpy(ret_peer_key, handshake->noise.rs, IPOP_KEY_BYTES);
     *ret_timestamp = get64(payload);
-    *ret_features = get32(payload + 8);
+    *ret_claims = get64(payload + 8);
     return handshake;
 }
 
 IpopHandshakeResult ipop_handshake_answer(IpopHandshake *handshake, const uint8_t psk[static IPOP_PSK_BYTES],
-                                          uint32_t index, uint32_t features,
+                                          uint32_t index, uint64_t claims,
                                           uint8_t ret_message[static IPOP_WIRE_RESPONSE_SIZE],
                                           IpopSessionKeys *ret_keys) {
     g_assert(!handshake->spent && index_valid(index));
@@ -247,7 +242,7 @@ IpopHandshakeResult ipop_handshake_answer(IpopHandshake *handshake, const uint8_
     put32(message + SENDER, index);
     put32(message + RESPONSE_RECEIVER, handshake->remote_index);
     uint8_t payload[IPOP_WIRE_RESPONSE_PAYLOAD] = {0};
-    put32(payload, features);
+    put64(payload, claims);
 
     IpopNoisePair ephemeral;
     make_ephemeral(&ephemeral);

@@ -31,16 +31,16 @@ IpopSuite ipop_handshake_choose(unsigned ours, unsigned theirs);
 
 /* Initiator: writes message 1. identity, peer_key and psk (32 zero bytes: none) are copied. index: ours, timestamp: higher
  * than in any earlier message to this peer, microseconds. The suite must be one of ipop_handshake_suites, the index 1 to
- * IPOP_WIRE_INDEX_MAX. mac2 is left zero. NULL when peer_key is a low-order point. */
+ * IPOP_WIRE_INDEX_MAX. claims: what we say of ourselves (ids.h). mac2 is left zero. NULL when peer_key is a low-order point. */
 IpopHandshake *ipop_handshake_initiate(const IpopIdentity *self, const uint8_t peer_key[static IPOP_KEY_BYTES],
                                        const uint8_t psk[static IPOP_PSK_BYTES], IpopSuite suite, uint32_t index,
-                                       uint64_t timestamp, uint32_t features,
+                                       uint64_t timestamp, uint64_t claims,
                                        uint8_t ret_message[static IPOP_WIRE_INIT_SIZE]);
 
 /* Initiator: reads message 2, gives the keys of both directions. On any other result the object is as before, so that a
  * forged answer does not end the attempt. The keys are given once: a repeated answer is IPOP_HANDSHAKE_FORGED. */
 IpopHandshakeResult ipop_handshake_finish(IpopHandshake *handshake, const uint8_t *message, size_t n,
-                                          IpopSessionKeys *ret_keys, uint32_t *ret_features);
+                                          IpopSessionKeys *ret_keys, uint64_t *ret_claims);
 
 /* The local index the initiation was written with. */
 uint32_t ipop_handshake_index(const IpopHandshake *handshake);
@@ -48,11 +48,11 @@ uint32_t ipop_handshake_index(const IpopHandshake *handshake);
 /* Responder: reads message 1; tells whose it is. The caller looks the peer up, checks the timestamp, then answers. */
 IpopHandshake *ipop_handshake_accept(const IpopIdentity *self, const uint8_t *message, size_t n,
                                      IpopHandshakeResult *ret_result, uint8_t ret_peer_key[static IPOP_KEY_BYTES],
-                                     uint64_t *ret_timestamp, uint32_t *ret_features);
+                                     uint64_t *ret_timestamp, uint64_t *ret_claims);
 
 /* Responder: writes message 2 and gives the keys. Once per object. */
 IpopHandshakeResult ipop_handshake_answer(IpopHandshake *handshake, const uint8_t psk[static IPOP_PSK_BYTES],
-                                          uint32_t index, uint32_t features,
+                                          uint32_t index, uint64_t claims,
                                           uint8_t ret_message[static IPOP_WIRE_RESPONSE_SIZE],
                                           IpopSessionKeys *ret_keys);
 

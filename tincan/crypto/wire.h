@@ -17,14 +17,14 @@ enum {
 
 /* 0xf1: initiator's first message.
  *   0 type, 1 suite (IpopSuite), 2..3 zero, 4 sender index, 8 e (32), 40 encrypted static (48),
- *   88 encrypted payload (16 + 16): timestamp (8, microseconds, only ever grows), features (4), zero (4);
+ *   88 encrypted payload (16 + 16): timestamp (8, microseconds, only ever grows), claims (8, ids.h);
  *   120 mac1 (16), 136 mac2 (16) */
 #define IPOP_WIRE_INIT_SIZE 152
 #define IPOP_WIRE_INIT_PAYLOAD 16
 
 /* 0xf2: the answer.
- *   0 type, 1 suite, 2..3 zero, 4 sender index, 8 receiver index, 12 e (32), 44 encrypted payload (8 + 16): features (4),
- *   zero (4); 68 mac1 (16), 84 mac2 (16) */
+ *   0 type, 1 suite, 2..3 zero, 4 sender index, 8 receiver index, 12 e (32), 44 encrypted payload (8 + 16): claims (8);
+ *   68 mac1 (16), 84 mac2 (16) */
 #define IPOP_WIRE_RESPONSE_SIZE 100
 #define IPOP_WIRE_RESPONSE_PAYLOAD 8
 

@@ -114,6 +114,15 @@ bool ipop_name_valid(const char *name) {
     return !g_unichar_isspace(g_utf8_get_char(name)) && !g_unichar_isspace(g_utf8_get_char(last));
 }
 
+uint64_t ipop_claims(const char *name, const char *ip4) {
+    uint8_t hash[HASH_BYTES];
+    uint64_t first;
+    g_autofree char *text = g_strdup_printf("%s %s", name, ip4); /* a name neither begins nor ends with a space */
+    crypto_generichash(hash, sizeof hash, (const uint8_t *)text, strlen(text), NULL, 0);
+    memcpy(&first, hash, sizeof first);
+    return MAX(GUINT64_FROM_BE(first), 1);
+}
+
 bool ipop_ip_normalise(const char *text, int family, char *ret_text) {
     uint8_t address[sizeof(struct in6_addr)];
     return text && inet_pton(family, text, address) == 1 && inet_ntop(family, address, ret_text, INET6_ADDRSTRLEN);

@@ -51,5 +51,9 @@ const char *ipop_suites_text(unsigned suites);
 #define IPOP_NAME_MAX 63
 bool ipop_name_valid(const char *name);
 
+/* What a node says of itself, as a number: the first 8 bytes of BLAKE2b-256 of name and overlay address. It goes into every
+ * handshake, so that the peer can tell by it whether a presence, which anybody may have forged, says the same. Never 0. */
+uint64_t ipop_claims(const char *name, const char *ip4);
+
 /* Numeric addresses, normalised. True when text is one of that family. ret_text needs INET6_ADDRSTRLEN bytes. */
 bool ipop_ip_normalise(const char *text, int family, char *ret_text);

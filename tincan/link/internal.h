@@ -40,6 +40,7 @@ struct IpopLink {
     uint32_t handshake_generation;
     int64_t handshake_begun;
     unsigned handshake_tries;
+    uint64_t handshake_claims; /* our own, as its last message had them */
     guint handshake_timer;
     bool answer_forged; /* an answer came and did not decrypt */
     unsigned unproved;  /* answers of ours since the last confirmation */
@@ -49,6 +50,8 @@ struct IpopLink {
 
     /* The newest session made by each side's handshake, waiting for its first packet: index and generation. */
     uint32_t session_index[2], session_generation[2];
+    uint64_t session_claims[2], session_told[2]; /* the peer's, and ours, in its handshake */
+    uint64_t claims, told;                       /* those of the session that was confirmed last; 0: none */
     bool confirmed, session_initiator, online;
     int64_t session_born;
     int64_t asked; /* since when pings go unanswered; 0: none out */

@@ -70,7 +70,8 @@ static gboolean handshake_send(gpointer data) {
     IpopSuite suite = ipop_handshake_choose(ipop_handshake_suites(), link->suites);
     uint32_t index = env->index_new(env->node);
     link->handshake = ipop_handshake_initiate(env->identity, link->peer_key, env->psk, suite, index,
-                                              (uint64_t)(env->realtime_offset + now), 0, message);
+                                              (uint64_t)(env->realtime_offset + now), env->claims, message);
+    link->handshake_claims = env->claims;
     if (!link->handshake) { /* the peer's key is a low-order point: it can never answer */
         env->index_free(env->node, index);
         handshake_fail(link);
@@ -84,7 +85,9 @@ static gboolean handshake_send(gpointer data) {
     return G_SOURCE_REMOVE;
 }
 
-static void add_session(IpopLink *link, IpopGeneration *generation, IpopSessionKeys *keys, int64_t now) {
+static void add_session(IpopLink *link, IpopGeneration *generation, IpopSessionKeys *keys, uint64_t claims, int64_t now) {
+    link->session_claims[keys->initiator] = claims;
+    link->session_told[keys->initiator] = keys->initiator ? link->handshake_claims : link->env->claims;
     link->session_index[keys->initiator] = keys->local_index;
     link->session_generation[keys->initiator] = generation->number;
     ipop_tunnel_add_session(link->env->tunnel, link->tunnel_peer, ipop_session_new(keys, now), generation->path);
@@ -94,8 +97,8 @@ static void take_response(IpopLink *link, IpopGeneration *generation, const uint
     if (!link->handshake || link->handshake_generation != generation->number || !generation->path)
         return;
     IpopSessionKeys keys;
-    uint32_t features;
-    IpopHandshakeResult result = ipop_handshake_finish(link->handshake, message, n, &keys, &features);
+    uint64_t claims;
+    IpopHandshakeResult result = ipop_handshake_finish(link->handshake, message, n, &keys, &claims);
     if (result == IPOP_HANDSHAKE_FORGED) {
         link->answer_forged = true;
         tell_trouble(link);
@@ -105,7 +108,7 @@ static void take_response(IpopLink *link, IpopGeneration *generation, const uint
     /* The index lives on with the session. */
     g_clear_handle_id(&link->handshake_timer, g_source_remove);
     g_clear_pointer(&link->handshake, ipop_handshake_free);
-    add_session(link, generation, &keys, now);
+    add_session(link, generation, &keys, claims, now);
 }
 
 static bool under_load(IpopLinkEnv *env, int64_t now) {
@@ -139,8 +142,8 @@ static void take_init(IpopLink *link, IpopGeneration *generation, const uint8_t 
     IpopHandshakeResult result;
     uint8_t key[IPOP_KEY_BYTES];
     uint64_t timestamp;
-    uint32_t features;
-    IpopHandshake *handshake = ipop_handshake_accept(env->identity, message, n, &result, key, &timestamp, &features);
+    uint64_t claims;
+    IpopHandshake *handshake = ipop_handshake_accept(env->identity, message, n, &result, key, &timestamp, &claims);
     if (!handshake)
         return;
     /* A transport is one peer's: another node's key has no business here, nor has an old message. */
@@ -148,13 +151,13 @@ static void take_init(IpopLink *link, IpopGeneration *generation, const uint8_t 
         IpopSessionKeys keys;
         uint8_t response[IPOP_WIRE_RESPONSE_SIZE];
         uint32_t index = env->index_new(env->node);
-        result = ipop_handshake_answer(handshake, env->psk, index, 0, response, &keys);
+        result = ipop_handshake_answer(handshake, env->psk, index, env->claims, response, &keys);
         if (result == IPOP_HANDSHAKE_OK) {
             link->peer_timestamp = timestamp;
             link->unproved++;
             tell_trouble(link);
             ipop_cookie_stamp(&link->cookie, link->peer_key, response, sizeof response, now);
-            add_session(link, generation, &keys, now);
+            add_session(link, generation, &keys, claims, now);
             ipop_tunnel_send(env->tunnel, generation->path, response, sizeof response);
         } else {
             env->index_free(env->node, index);

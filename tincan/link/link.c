@@ -131,6 +131,7 @@ static void close_all(IpopLink *link) {
     link->carrying = link->newest = link->old = NULL;
     link->number = 0;
     link->confirmed = link->online = false;
+    link->claims = link->told = 0;
     link->asked = 0;
     ipop_tunnel_drop_sessions(link->env->tunnel, link->tunnel_peer);
     ipop_tunnel_set_path(link->env->tunnel, link->tunnel_peer, NULL);
@@ -202,10 +203,11 @@ void ipop_link_trim(IpopLink *link, const char *why) {
     ipop_link_set_state(link, IPOP_LINK_IDLE, why);
 }
 
-static void come_online(IpopLink *link) {
+/* False when that is no news. */
+static bool come_online(IpopLink *link) {
     link->online = true;
     link->asked = 0;
-    ipop_link_set_state(link, IPOP_LINK_ONLINE, online_reason(link));
+    return ipop_link_set_state(link, IPOP_LINK_ONLINE, online_reason(link));
 }
 
 void ipop_link_confirmed(IpopLink *link, uint32_t index) {
@@ -226,7 +228,11 @@ void ipop_link_confirmed(IpopLink *link, uint32_t index) {
         link->unproved = 0;
         if (!initiator && link->handshake && link->handshake_generation == generation->number)
             ipop_keys_stop(link); /* the peer was first */
-        come_online(link);
+        link->told = link->session_told[initiator];
+        bool other_claims = link->claims != link->session_claims[initiator];
+        link->claims = link->session_claims[initiator];
+        if (!come_online(link) && other_claims)
+            link->env->changed(link->peer);
         return;
     }
 }
@@ -272,7 +278,8 @@ static void check_key(IpopLink *link, int64_t now) {
     IpopGeneration *generation = link->carrying;
     int64_t age = now - link->session_born;
     int64_t limit = IPOP_REKEY_AFTER + (link->session_initiator ? 0 : RESPONDER_REKEY_SLACK);
-    if (age >= limit && generation)
+    bool untold = link->told != link->env->claims && !link->handshake;
+    if ((age >= limit || untold) && generation)
         ipop_keys_begin(link, generation, now);
     if (age >= IPOP_REJECT_AFTER && link->confirmed) {
         link->confirmed = link->online = false;
@@ -294,6 +301,10 @@ IpopLinkState ipop_link_state(const IpopLink *link) {
 
 uint32_t ipop_link_generation(const IpopLink *link) {
     return link->number;
+}
+
+uint64_t ipop_link_claims(const IpopLink *link) {
+    return link->claims;
 }
 
 const char *ipop_link_reason(const IpopLink *link) {

@@ -35,6 +35,7 @@ typedef struct {
     const uint8_t *psk; /* IPOP_PSK_BYTES in locked memory, zero when there is none */
     IpopTunnel *tunnel;
     IpopCookieJar *jar;
+    uint64_t claims; /* what this node says of itself (ids.h); when it changes, the peers of all links are told */
     int64_t realtime_offset; /* what makes ipop_clock_now the date, as of the start: handshake timestamps only grow */
     /* Handshakes that came in during this second, over all links: above a bound, cookies are asked for. */
     int64_t load_second;
@@ -43,7 +44,7 @@ typedef struct {
     void (*index_free)(void *node, uint32_t index);
     IpopTransport *(*transport_new)(void *node, bool controlling, const IpopTransportEvents *events, void *user,
                                     GError **error);
-    /* The state, path or reason of a link is another than before. */
+    /* The state, path or reason of a link is another than before, or what the peer says of itself. */
     void (*changed)(void *peer);
     void (*candidates)(void *peer, uint32_t generation, const char *ufrag, const char *pwd,
                        const IpopCandidate *candidates, unsigned n, bool end);
@@ -82,5 +83,6 @@ void ipop_link_tick(IpopLink *link, int64_t now);
 IpopLinkState ipop_link_state(const IpopLink *link);
 uint32_t ipop_link_generation(const IpopLink *link); /* the newest, though it may be closed; 0 none */
 const char *ipop_link_reason(const IpopLink *link);  /* a sentence, or "" */
+uint64_t ipop_link_claims(const IpopLink *link);     /* what the peer has proved to say of itself (ids.h); 0 nothing yet */
 /* Of the generation that carries; NULL when none does. */
 const IpopPathInfo *ipop_link_path_info(const IpopLink *link);
