@@ -48,6 +48,10 @@ enum {
     IPOP_FRAME_PING = 0x02,      /* 8 bytes that come back */
     IPOP_FRAME_PONG = 0x03,      /* the same 8 bytes */
     IPOP_FRAME_BYE = 0x04,       /* nothing: the sender is going away */
+    IPOP_FRAME_PROBE = 0x05,     /* which way (4), then zeros up to the length that is tried (tunnel/pmtu.h) */
+    IPOP_FRAME_PROBED = 0x06,    /* the answer: which way (4), the length of the datagram that came (4) */
+    IPOP_FRAME_REPORT = 0x07,    /* highest counter of a datagram above IPOP_PMTU_BASE (8); the keys are those of the report */
+    IPOP_FRAME_PIECE = 0x08,     /* of a packet: identification (2), its length (2), offset (2), bytes (tunnel/pieces.h) */
     IPOP_FRAME_KIND = 0x0f,
     IPOP_FRAME_PARTIAL_CHECKSUM = 0x80, /* the packet's TCP or UDP checksum is only the pseudo-header's */
 };
