@@ -11,6 +11,7 @@
 #include "tincan/peer.h"
 
 #include <glib-unix.h>
+#include <sched.h>
 #include <signal.h>
 #include <sodium.h>
 #include <sys/resource.h>
@@ -137,9 +138,20 @@ static void free_peer(gpointer peer) {
     ipop_peer_free(peer);
 }
 
+/* One on one or two processors; on more, one is left to everything else. IPOP_DATA_THREADS is for tests. */
+static unsigned data_threads(void) {
+    const char *forced = g_getenv("IPOP_DATA_THREADS");
+    cpu_set_t cpus;
+    if (forced)
+        return (unsigned)g_ascii_strtoull(forced, NULL, 10);
+    if (sched_getaffinity(0, sizeof cpus, &cpus) < 0)
+        return IPOP_TUNNEL_THREADS_MAX; /* more than a set holds */
+    return CPU_COUNT(&cpus) <= 2 ? 1 : (unsigned)CPU_COUNT(&cpus) - 1;
+}
+
 static IpopTunnel *start_tunnel(IpopDaemon *daemon, const IpopTunnelEvents *events, GError **error) {
     IpopTunnelDevice device = {ipop_tun_fd(daemon->tun), ipop_tun_vnet(daemon->tun), ipop_tun_uso(daemon->tun)};
-    return ipop_tunnel_new(&device, events, daemon, error);
+    return ipop_tunnel_new(&device, data_threads(), events, daemon, error);
 }
 
 /* What other local programs or the kernel may refuse, in the order that leaves nothing behind. */
@@ -173,7 +185,6 @@ IpopDaemon *ipop_daemon_new(const IpopDaemonOptions *options, GError **error) {
         .node = daemon,
         .identity = daemon->identity,
         .psk = daemon->psk,
-        .tunnel = daemon->tunnel,
         .jar = ipop_cookie_jar_new(daemon->identity->public_key),
         .realtime_offset = g_get_real_time() - ipop_clock_now(),
         .index_new = index_new,
@@ -207,7 +218,7 @@ static void say_goodbye(IpopDaemon *daemon) {
     g_hash_table_iter_init(&iter, daemon->peers);
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         IpopPeer *peer = value;
-        ipop_tunnel_bye(daemon->tunnel, peer->tunnel_peer);
+        ipop_tunnel_bye(peer->tunnel_peer);
     }
     ipop_tunnel_sync(daemon->tunnel); /* before the links, and with them the ways out, are closed */
     g_hash_table_remove_all(daemon->peers);

@@ -30,7 +30,7 @@ void ipop_peer_free(IpopPeer *peer) {
     if (peer->ping)
         answer_ping(peer, json_pack("{ss}", "error", "the peer was forgotten"));
     ipop_link_free(peer->link);
-    ipop_tunnel_remove_peer(peer->daemon->tunnel, peer->tunnel_peer);
+    ipop_tunnel_remove_peer(peer->tunnel_peer);
     g_free(peer->jid);
     g_free(peer->refused);
     g_free(peer);
@@ -38,7 +38,7 @@ void ipop_peer_free(IpopPeer *peer) {
 
 void ipop_peer_route(IpopPeer *peer) {
     bool refused = peer->refused != NULL;
-    ipop_tunnel_set_addresses(peer->daemon->tunnel, peer->tunnel_peer, refused ? "" : peer->ip4, refused ? "" : peer->ip6);
+    ipop_tunnel_set_addresses(peer->tunnel_peer, refused ? "" : peer->ip4, refused ? "" : peer->ip6);
 }
 
 void ipop_peer_set_refused(IpopPeer *peer, const char *why) {
@@ -59,7 +59,7 @@ static gboolean ping_timed_out(gpointer data) {
 void ipop_peer_ping(IpopPeer *peer, IpopRequest *request) {
     peer->ping = request;
     peer->ping_timeout = g_timeout_add(PING_LIMIT_MS, ping_timed_out, peer);
-    ipop_tunnel_ping(peer->daemon->tunnel, peer->tunnel_peer);
+    ipop_tunnel_ping(peer->tunnel_peer);
 }
 
 void ipop_peer_pong(IpopPeer *peer, int64_t rtt) {

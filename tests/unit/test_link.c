@@ -157,15 +157,15 @@ static void test_replay_and_rubbish(void) {
     g_assert_cmpuint(kept_n, >, 0);
 
     TwinNode *node = &twin->node[1];
-    ipop_tunnel_input(node->tunnel, kept, kept_n);
+    ipop_tunnel_input(node->tunnel_peer, kept, kept_n);
     twin_wait_count(drop(node, IPOP_DROP_REPLAYED), 1);
     kept[11] = 0xff; /* a counter not seen, so that it gets as far as the cipher */
-    ipop_tunnel_input(node->tunnel, kept, kept_n);
+    ipop_tunnel_input(node->tunnel_peer, kept, kept_n);
     twin_wait_count(drop(node, IPOP_DROP_FORGED), 1);
-    ipop_tunnel_input(node->tunnel, kept, IPOP_WIRE_DATA_OVERHEAD - 1);
+    ipop_tunnel_input(node->tunnel_peer, kept, IPOP_WIRE_DATA_OVERHEAD - 1);
     twin_wait_count(&ipop_tunnel_counters(node->tunnel)->drops[IPOP_DROP_MALFORMED], 1);
     kept[1] ^= 0x55;
-    ipop_tunnel_input(node->tunnel, kept, kept_n);
+    ipop_tunnel_input(node->tunnel_peer, kept, kept_n);
     twin_wait_count(&ipop_tunnel_counters(node->tunnel)->drops[IPOP_DROP_NO_SESSION], 1);
     g_assert_true(twin_silent(node));
     exchange(twin);
@@ -176,7 +176,7 @@ static void test_bye(void) {
     Twin *twin = twin_new();
     twin_connect(twin, 1);
     twin_wait(twin, IPOP_LINK_ONLINE, IPOP_LINK_ONLINE);
-    ipop_tunnel_bye(twin->node[0].tunnel, twin->node[0].tunnel_peer);
+    ipop_tunnel_bye(twin->node[0].tunnel_peer);
     twin_wait(twin, IPOP_LINK_ONLINE, IPOP_LINK_IDLE);
     g_assert_cmpstr(ipop_link_reason(twin->node[1].link), ==, "the peer was stopped");
     twin_free(twin);

@@ -161,19 +161,25 @@ static void handshake(void *data, IpopPath *path, const uint8_t *message, size_t
     ipop_link_handshake(((TwinNode *)data)->link, path, message, n);
 }
 
+/* How many data threads a node has. */
+static unsigned threads(void) {
+    const char *number = g_getenv("IPOP_TWIN_THREADS");
+    return number ? (unsigned)g_ascii_strtoull(number, NULL, 10) : 1;
+}
+
 static void node_start(TwinNode *node, const uint8_t peer_key[static IPOP_KEY_BYTES]) {
     static const IpopTunnelEvents events = {confirmed, released, pong, bye, handshake};
     int pair[2];
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, pair), ==, 0);
     node->tun = pair[0];
     node->tun_inner = pair[1];
-    node->tunnel = ipop_tunnel_new(&(IpopTunnelDevice){node->tun_inner, false, false}, &events, node, NULL);
+    node->tunnel = ipop_tunnel_new(&(IpopTunnelDevice){node->tun_inner, false, false}, threads(), &events, node, NULL);
     g_assert_nonnull(node->tunnel);
+    node->bystander = ipop_tunnel_add_peer(node->tunnel, NULL);
     node->env = (IpopLinkEnv){
         .node = node,
         .identity = node->identity,
         .psk = node->psk,
-        .tunnel = node->tunnel,
         .jar = ipop_cookie_jar_new(node->identity->public_key),
         .index_new = index_new,
         .index_free = index_free,
@@ -184,7 +190,7 @@ static void node_start(TwinNode *node, const uint8_t peer_key[static IPOP_KEY_BY
     node->tunnel_peer = ipop_tunnel_add_peer(node->tunnel, node);
     g_autofree char *ip4 = g_strdup_printf("10.0.0.%d", 2 - node->side);
     g_autofree char *ip6 = g_strdup_printf("fd00::%d", 2 - node->side);
-    ipop_tunnel_set_addresses(node->tunnel, node->tunnel_peer, ip4, ip6);
+    ipop_tunnel_set_addresses(node->tunnel_peer, ip4, ip6);
     node->link = ipop_link_new(&node->env, node->tunnel_peer, peer_key, node);
 }
 
@@ -206,7 +212,8 @@ void twin_free(Twin *twin) {
     for (int side = 0; side < 2; side++) {
         TwinNode *node = &twin->node[side];
         ipop_link_free(node->link);
-        ipop_tunnel_remove_peer(node->tunnel, node->tunnel_peer);
+        ipop_tunnel_remove_peer(node->tunnel_peer);
+        ipop_tunnel_remove_peer(node->bystander);
     }
     for (int side = 0; side < 2; side++) {
         TwinNode *node = &twin->node[side];

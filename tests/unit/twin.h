@@ -18,6 +18,7 @@ typedef struct {
     int tun_inner;
     IpopLinkEnv env;
     IpopTunnelPeer *tunnel_peer;
+    IpopTunnelPeer *bystander; /* another, so that the first is not on the first data thread where there are several */
     IpopLink *link;
     uint32_t next_index;
     unsigned transports; /* made so far */

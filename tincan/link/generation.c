@@ -12,7 +12,7 @@
 void ipop_generation_drop_path(IpopGeneration *generation) {
     if (!generation->path)
         return;
-    ipop_tunnel_ignore(generation->link->env->tunnel, generation->path);
+    ipop_tunnel_ignore(generation->link->tunnel_peer, generation->path);
     g_clear_pointer(&generation->path, ipop_path_unref);
 }
 

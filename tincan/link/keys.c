@@ -78,7 +78,7 @@ static gboolean handshake_send(gpointer data) {
         return G_SOURCE_REMOVE;
     }
     ipop_cookie_stamp(&link->cookie, link->peer_key, message, sizeof message, now);
-    ipop_tunnel_send(env->tunnel, generation->path, message, sizeof message);
+    ipop_tunnel_send(link->tunnel_peer, generation->path, message, sizeof message);
     guint interval = intervals_ms[MIN(link->handshake_tries, G_N_ELEMENTS(intervals_ms) - 1)];
     link->handshake_tries++;
     link->handshake_timer = g_timeout_add(interval + g_random_int_range(0, 32), handshake_send, link);
@@ -90,7 +90,7 @@ static void add_session(IpopLink *link, IpopGeneration *generation, IpopSessionK
     link->session_told[keys->initiator] = keys->initiator ? link->handshake_claims : link->env->claims;
     link->session_index[keys->initiator] = keys->local_index;
     link->session_generation[keys->initiator] = generation->number;
-    ipop_tunnel_add_session(link->env->tunnel, link->tunnel_peer, ipop_session_new(keys, now), generation->path);
+    ipop_tunnel_add_session(link->tunnel_peer, ipop_session_new(keys, now), generation->path);
 }
 
 static void take_response(IpopLink *link, IpopGeneration *generation, const uint8_t *message, size_t n, int64_t now) {
@@ -134,7 +134,7 @@ static void take_init(IpopLink *link, IpopGeneration *generation, const uint8_t 
     if (under_load(env, now) && !ipop_cookie_check(env->jar, message, n, source, strlen(source), now)) {
         uint8_t reply[IPOP_WIRE_COOKIE_SIZE];
         ipop_cookie_reply(env->jar, message, n, source, strlen(source), now, reply);
-        ipop_tunnel_send(env->tunnel, generation->path, reply, sizeof reply);
+        ipop_tunnel_send(link->tunnel_peer, generation->path, reply, sizeof reply);
         return;
     }
     link->last_init = now;
@@ -158,7 +158,7 @@ static void take_init(IpopLink *link, IpopGeneration *generation, const uint8_t 
             tell_trouble(link);
             ipop_cookie_stamp(&link->cookie, link->peer_key, response, sizeof response, now);
             add_session(link, generation, &keys, claims, now);
-            ipop_tunnel_send(env->tunnel, generation->path, response, sizeof response);
+            ipop_tunnel_send(link->tunnel_peer, generation->path, response, sizeof response);
         } else {
             env->index_free(env->node, index);
         }

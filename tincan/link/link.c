@@ -78,10 +78,10 @@ static void on_path(void *user, IpopPath *path, const IpopPathInfo *info) {
     ipop_generation_drop_path(generation);
     generation->path = ipop_path_ref(path);
     generation->info = *info;
-    ipop_tunnel_listen(link->env->tunnel, link->tunnel_peer, path);
+    ipop_tunnel_listen(link->tunnel_peer, path);
     if (generation == link->carrying) {
-        ipop_tunnel_set_path(link->env->tunnel, link->tunnel_peer, path);
-        ipop_tunnel_ping(link->env->tunnel, link->tunnel_peer);
+        ipop_tunnel_set_path(link->tunnel_peer, path);
+        ipop_tunnel_ping(link->tunnel_peer);
         if (!link->online || !ipop_link_set_state(link, IPOP_LINK_ONLINE, online_reason(link)))
             link->env->changed(link->peer);
     }
@@ -91,7 +91,7 @@ static void on_path(void *user, IpopPath *path, const IpopPathInfo *info) {
         on_connected(link, generation, now);
     generation->held = !ipop_generation_worth_moving(link, now);
     if (generation->held) {
-        ipop_tunnel_ping(link->env->tunnel, link->tunnel_peer); /* is it alive, as we believe? */
+        ipop_tunnel_ping(link->tunnel_peer); /* is it alive, as we believe? */
         return;
     }
     generation->since = now;
@@ -102,7 +102,7 @@ static void on_path(void *user, IpopPath *path, const IpopPathInfo *info) {
 static void on_receive(void *user, uint8_t *datagram, size_t n) {
     IpopGeneration *generation = user;
     if (datagram[0] == IPOP_WIRE_DATA)
-        ipop_tunnel_input(generation->link->env->tunnel, datagram, n);
+        ipop_tunnel_input(generation->link->tunnel_peer, datagram, n);
     else
         ipop_keys_take(generation->link, generation, datagram, n);
 }
@@ -133,8 +133,8 @@ static void close_all(IpopLink *link) {
     link->confirmed = link->online = false;
     link->claims = link->told = 0;
     link->asked = 0;
-    ipop_tunnel_drop_sessions(link->env->tunnel, link->tunnel_peer);
-    ipop_tunnel_set_path(link->env->tunnel, link->tunnel_peer, NULL);
+    ipop_tunnel_drop_sessions(link->tunnel_peer);
+    ipop_tunnel_set_path(link->tunnel_peer, NULL);
 }
 
 void ipop_link_free(IpopLink *link) {
@@ -221,7 +221,7 @@ void ipop_link_confirmed(IpopLink *link, uint32_t index) {
             ipop_generation_move(link);
         /* The pair may have changed since the handshake went by it. */
         if (generation->path)
-            ipop_tunnel_set_path(link->env->tunnel, link->tunnel_peer, generation->path);
+            ipop_tunnel_set_path(link->tunnel_peer, generation->path);
         link->confirmed = true;
         link->session_initiator = initiator;
         link->session_born = ipop_clock_now();
@@ -267,7 +267,7 @@ static void check_life(IpopLink *link, int64_t now) {
     }
     if (!link->asked)
         link->asked = now;
-    ipop_tunnel_ping(link->env->tunnel, link->tunnel_peer);
+    ipop_tunnel_ping(link->tunnel_peer);
     if (link->online && silent >= DEAD_AFTER && now - link->asked >= DEAD_AFTER / 2) {
         link->online = false;
         ipop_link_set_state(link, IPOP_LINK_FAILED, "the peer stopped answering");

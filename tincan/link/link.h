@@ -33,7 +33,6 @@ typedef struct {
     void *node;
     const IpopIdentity *identity;
     const uint8_t *psk; /* IPOP_PSK_BYTES in locked memory, zero when there is none */
-    IpopTunnel *tunnel;
     IpopCookieJar *jar;
     uint64_t claims; /* what this node says of itself (ids.h); when it changes, the peers of all links are told */
     int64_t realtime_offset; /* what makes ipop_clock_now the date, as of the start: handshake timestamps only grow */

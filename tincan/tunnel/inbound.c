@@ -13,13 +13,13 @@
 
 #define BURST 4 /* calls per wake-up and socket, so that the others are not kept waiting */
 
-static void write_device(IpopTunnel *tunnel, const uint8_t *buffer, size_t n) {
-    if (write(tunnel->device.fd, buffer, n) < 0)
-        ipop_count(&tunnel->counters.drops[IPOP_DROP_DEVICE], 1);
+static void write_device(IpopWorker *worker, const uint8_t *buffer, size_t n) {
+    if (write(worker->tunnel->device.fd, buffer, n) < 0)
+        ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_DEVICE]);
 }
 
 /* For a device without vnet headers: each packet by itself, its checksum finished here. */
-static void write_single(IpopTunnel *tunnel, uint8_t *packet, size_t n, bool partial) {
+static void write_single(IpopWorker *worker, uint8_t *packet, size_t n, bool partial) {
     IpopHeaders headers;
     if (partial && ipop_headers_parse(packet, n, &headers) && headers.plain) {
         size_t offset = ipop_headers_checksum_offset(&headers);
@@ -28,69 +28,69 @@ static void write_single(IpopTunnel *tunnel, uint8_t *packet, size_t n, bool par
         memcpy(packet + headers.transport + offset, &sum, sizeof sum);
         ipop_checksum_complete(packet, headers.length, headers.transport, offset);
     }
-    write_device(tunnel, packet, n);
+    write_device(worker, packet, n);
 }
 
-void ipop_inbound_flush(IpopTunnel *tunnel) {
+void ipop_inbound_flush(IpopWorker *worker) {
     uint8_t *buffer;
     size_t n;
-    while (ipop_coalesce_table_take(&tunnel->joining, &buffer, &n))
-        write_device(tunnel, buffer, n);
+    while (ipop_coalesce_table_take(&worker->joining, &buffer, &n))
+        write_device(worker, buffer, n);
 }
 
-static void join(IpopTunnel *tunnel, const uint8_t *packet, size_t n, bool partial) {
+static void join(IpopWorker *worker, const uint8_t *packet, size_t n, bool partial) {
     IpopCoalescer *full;
     uint8_t *buffer;
     size_t buffer_n;
-    while (ipop_coalesce_table_add(&tunnel->joining, packet, n, partial, &full) == IPOP_COALESCE_FLUSH_FIRST)
+    while (ipop_coalesce_table_add(&worker->joining, packet, n, partial, &full) == IPOP_COALESCE_FLUSH_FIRST)
         if (ipop_coalesce_take(full, &buffer, &buffer_n))
-            write_device(tunnel, buffer, buffer_n);
+            write_device(worker, buffer, buffer_n);
 }
 
-static void deliver(IpopTunnel *tunnel, IpopTunnelPeer *peer, uint8_t *packet, size_t n, bool partial) {
+static void deliver(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *packet, size_t n, bool partial) {
     IpopIpInfo info;
     if (!ipop_ip_parse(packet, n, &info)) {
         ipop_count(&peer->counters.drops[IPOP_DROP_MALFORMED], 1);
         return;
     }
-    if (ipop_routes_lookup(tunnel->routes, info.family, info.source) != peer) {
+    if (ipop_routes_lookup(worker->routes, info.family, info.source) != peer) {
         ipop_count(&peer->counters.drops[IPOP_DROP_SOURCE], 1);
         return;
     }
-    if (tunnel->device.vnet)
-        join(tunnel, packet, info.length, partial);
+    if (worker->tunnel->device.vnet)
+        join(worker, packet, info.length, partial);
     else
-        write_single(tunnel, packet, info.length, partial);
+        write_single(worker, packet, info.length, partial);
     ipop_count(&peer->counters.recv_bytes, info.length);
     ipop_count(&peer->counters.recv_packets, 1);
 }
 
-static void take_pong(IpopTunnel *tunnel, IpopTunnelPeer *peer, uint64_t sent) {
+static void take_pong(IpopWorker *worker, IpopTunnelPeer *peer, uint64_t sent) {
     /* Only the answer to the ping that is out counts, once. */
     if (!peer->ping || sent != peer->ping)
         return;
     peer->ping = 0;
-    int64_t rtt = tunnel->now - (int64_t)sent;
+    int64_t rtt = worker->now - (int64_t)sent;
     atomic_store_explicit(&peer->counters.rtt, rtt, memory_order_relaxed);
     ipop_tunnel_tell_pong(peer, rtt);
 }
 
-static void take_frame(IpopTunnel *tunnel, IpopTunnelPeer *peer, uint8_t *frame, size_t n) {
+static void take_frame(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *frame, size_t n) {
     uint64_t value = 0;
     if (n == 1 + sizeof value)
         memcpy(&value, frame + 1, sizeof value);
     switch (frame[0]) {
     case IPOP_FRAME_PACKET:
     case IPOP_FRAME_PACKET | IPOP_FRAME_PARTIAL_CHECKSUM:
-        deliver(tunnel, peer, frame + 1, n - 1, frame[0] != IPOP_FRAME_PACKET);
+        deliver(worker, peer, frame + 1, n - 1, frame[0] != IPOP_FRAME_PACKET);
         break;
     case IPOP_FRAME_KEEPALIVE:
         break;
     case IPOP_FRAME_PING:
-        ipop_outbound_frame(tunnel, peer, peer->path, IPOP_FRAME_PONG, value);
+        ipop_outbound_frame(worker, peer, peer->path, IPOP_FRAME_PONG, value);
         break;
     case IPOP_FRAME_PONG:
-        take_pong(tunnel, peer, value);
+        take_pong(worker, peer, value);
         break;
     case IPOP_FRAME_BYE:
         if (!peer->bye_told)
@@ -116,45 +116,45 @@ static IpopDrop cause_of(IpopOpenResult result) {
 }
 
 void ipop_inbound_datagram(void *context, uint8_t *datagram, size_t n) {
-    IpopTunnel *tunnel = context;
+    IpopWorker *worker = context;
     if (n < IPOP_WIRE_DATA_OVERHEAD || datagram[0] != IPOP_WIRE_DATA) {
-        ipop_count(&tunnel->counters.drops[IPOP_DROP_MALFORMED], 1);
+        ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_MALFORMED]);
         return;
     }
     uint32_t index = ipop_session_index_of(datagram);
-    IpopTunnelSession *entry = g_hash_table_lookup(tunnel->sessions, GUINT_TO_POINTER(index));
+    IpopTunnelSession *entry = g_hash_table_lookup(worker->sessions, GUINT_TO_POINTER(index));
     if (!entry) {
-        ipop_count(&tunnel->counters.drops[IPOP_DROP_NO_SESSION], 1);
+        ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_NO_SESSION]);
         return;
     }
     IpopTunnelPeer *peer = entry->peer;
     uint8_t *frame = datagram + IPOP_WIRE_DATA_HEADER;
     size_t frame_n;
-    IpopOpenResult result = ipop_session_open(entry->session, frame, datagram, n, tunnel->now, &frame_n);
+    IpopOpenResult result = ipop_session_open(entry->session, frame, datagram, n, worker->now, &frame_n);
     if (result != IPOP_OPEN_OK) {
         ipop_count(&peer->counters.drops[cause_of(result)], 1);
         return;
     }
     if (entry->session == peer->next)
-        ipop_tunnel_promote_next(tunnel, peer);
-    atomic_store_explicit(&peer->counters.last_heard, tunnel->now, memory_order_relaxed);
+        ipop_tunnel_promote_next(worker, peer);
+    atomic_store_explicit(&peer->counters.last_heard, worker->now, memory_order_relaxed);
     if (peer->confirmed != index && entry->session == peer->current) {
         peer->confirmed = index;
         ipop_tunnel_tell_confirmed(peer, index);
     }
-    take_frame(tunnel, peer, frame, frame_n);
+    take_frame(worker, peer, frame, frame_n);
 }
 
 /* --- a path's own socket --- */
 
 /* Not the negotiator's, unless GRO glued one of its packets to a train: it is lost, and must not happen again. */
-static void dispatch(IpopTunnel *tunnel, IpopListener *listener, uint8_t *datagram, size_t n) {
+static void dispatch(IpopWorker *worker, IpopListener *listener, uint8_t *datagram, size_t n) {
     if (datagram[0] == IPOP_WIRE_DATA)
-        ipop_inbound_datagram(tunnel, datagram, n);
+        ipop_inbound_datagram(worker, datagram, n);
     else if (datagram[0] == IPOP_WIRE_INIT || datagram[0] == IPOP_WIRE_RESPONSE || datagram[0] == IPOP_WIRE_COOKIE)
         ipop_tunnel_tell_handshake(listener, datagram, n);
     else
-        ipop_count(&tunnel->counters.drops[IPOP_DROP_MALFORMED], 1);
+        ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_MALFORMED]);
 }
 
 static size_t segment_of(struct msghdr *message, size_t n) {
@@ -168,15 +168,15 @@ static size_t segment_of(struct msghdr *message, size_t n) {
     return n;
 }
 
-static void take_train(IpopTunnel *tunnel, IpopListener *listener, uint8_t *train, size_t n, size_t segment) {
+static void take_train(IpopWorker *worker, IpopListener *listener, uint8_t *train, size_t n, size_t segment) {
     for (size_t at = 0; at < n; at += segment) {
         if (train[at] < IPOP_WIRE_INIT && at > 0)
             listener->path->unglue(listener->path);
-        dispatch(tunnel, listener, train + at, MIN(segment, n - at));
+        dispatch(worker, listener, train + at, MIN(segment, n - at));
     }
 }
 
-bool ipop_inbound_run(IpopTunnel *tunnel, IpopListener *listener) {
+bool ipop_inbound_run(IpopWorker *worker, IpopListener *listener) {
     struct mmsghdr messages[IPOP_RECEIVE_TRAINS];
     struct iovec vectors[IPOP_RECEIVE_TRAINS];
     union {
@@ -186,7 +186,7 @@ bool ipop_inbound_run(IpopTunnel *tunnel, IpopListener *listener) {
     int got = IPOP_RECEIVE_TRAINS;
     for (unsigned i = 0; i < BURST && got == IPOP_RECEIVE_TRAINS; i++) {
         for (unsigned m = 0; m < IPOP_RECEIVE_TRAINS; m++) {
-            vectors[m] = (struct iovec){tunnel->received[m], IPOP_RECEIVE_BYTES};
+            vectors[m] = (struct iovec){worker->received[m], IPOP_RECEIVE_BYTES};
             messages[m].msg_hdr = (struct msghdr){.msg_iov = &vectors[m],
                                                   .msg_iovlen = 1,
                                                   .msg_control = &controls[m],
@@ -195,7 +195,7 @@ bool ipop_inbound_run(IpopTunnel *tunnel, IpopListener *listener) {
         got = recvmmsg(listener->path->fd, messages, IPOP_RECEIVE_TRAINS, MSG_DONTWAIT, NULL);
         for (int m = 0; m < got; m++) {
             size_t n = messages[m].msg_len;
-            take_train(tunnel, listener, tunnel->received[m], n, segment_of(&messages[m].msg_hdr, n));
+            take_train(worker, listener, worker->received[m], n, segment_of(&messages[m].msg_hdr, n));
         }
     }
     return got == IPOP_RECEIVE_TRAINS;

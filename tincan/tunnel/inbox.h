@@ -1,6 +1,7 @@
 /* inbox.h - what the main thread hands to the data thread: commands, in order and never lost, and datagrams, bounded.
  *
- * One producer (main), one consumer (data thread). A command posted before a datagram is pushed runs before it.
+ * Each data thread has one. One producer (main), one consumer (data thread). A command posted before a datagram is pushed
+ * runs before it.
  */
 #pragma once
 

@@ -1,11 +1,15 @@
-/* internal.h - what the data thread works with. Included by tunnel/ alone; everything in it is the data thread's, unless
- * marked otherwise. */
+/* internal.h - what the data threads work with. Included by tunnel/ alone.
+ *
+ * A worker is one data thread and all that it needs for a packet; no other thread touches it, unless marked otherwise. Each
+ * peer is one worker's, and so are its paths, sessions and counters. The first worker reads the device, and hands what is
+ * for another worker's peers over by that one's queue. */
 #pragma once
 
 #include "tincan/packet/coalesce.h"
 #include "tincan/packet/segment.h"
 #include "tincan/route/table.h"
 #include "tincan/tunnel/inbox.h"
+#include "tincan/tunnel/queue.h"
 #include "tincan/tunnel/tunnel.h"
 
 #include <arpa/inet.h>
@@ -14,9 +18,13 @@
 #define IPOP_RECEIVE_BYTES 65536
 #define IPOP_HANDSHAKES_MAX 64 /* on their way to the main thread */
 
+typedef struct IpopWorker IpopWorker;
+
 struct IpopTunnelPeer {
     void *user; /* main thread; NULL once removed */
     IpopTunnel *tunnel;
+    IpopWorker *worker;   /* whose it is; never changes */
+    atomic_uint routed;   /* workers that may have routes to it */
     IpopTunnelCounters counters;
     IpopPath *path;
     /* As in WireGuard's paper, section 6: `next` waits, at the responder, for proof that the initiator has it. */
@@ -33,7 +41,7 @@ typedef struct {
     IpopTunnelPeer *peer;
 } IpopTunnelSession;
 
-/* What the data thread waits for, besides the device and the inbox: a path's own socket. */
+/* What a worker waits for, besides the device or queue and the inbox: a path's own socket. */
 typedef struct {
     IpopPath *path; /* one reference */
     IpopTunnelPeer *peer;
@@ -50,20 +58,18 @@ typedef struct {
     uint8_t datagrams[IPOP_TRAIN_BYTES];
 } IpopTrain;
 
-struct IpopTunnel {
-    IpopTunnelDevice device;
-    IpopTunnelEvents events; /* main thread */
-    void *user;              /* main thread */
-    IpopTunnelCounters counters;
-    IpopInbox *inbox;
-    GThread *thread;
+struct IpopWorker {
+    IpopTunnel *tunnel;
+    GThread *thread;  /* main thread */
+    unsigned peers;   /* main thread: how many are its */
+    IpopInbox *inbox; /* what the main thread wants */
+    IpopQueue *queue; /* from the first worker, which has none itself */
     int epoll;
     bool stop;
     int64_t now; /* taken once per wake-up */
-    IpopRoutes *routes;
+    IpopRoutes *routes;    /* every worker has all of them */
     GHashTable *sessions;  /* local index -> IpopTunnelSession, owned */
     GHashTable *listeners; /* path -> IpopListener, owned */
-    atomic_uint handshakes; /* on their way to the main thread */
     IpopTrain train;
     IpopCoalesceTable joining;
     /* From the device: room for a frame's first byte, vnet header, packet. */
@@ -71,32 +77,58 @@ struct IpopTunnel {
     uint8_t received[IPOP_RECEIVE_TRAINS][IPOP_RECEIVE_BYTES];
 };
 
+struct IpopTunnel {
+    IpopTunnelDevice device;
+    IpopTunnelEvents events; /* main thread */
+    void *user;              /* main thread */
+    IpopTunnelCounters counters;
+    atomic_uint handshakes; /* on their way to the main thread */
+    IpopWorker *workers[IPOP_TUNNEL_THREADS_MAX];
+    unsigned workers_n;
+};
+
+_Static_assert(IPOP_QUEUE_HEADROOM >= IPOP_SEGMENT_HEADROOM, "a packet from the queue is cut like one from the device");
+
 static inline void ipop_count(atomic_uint_least64_t *counter, uint64_t n) {
     /* One writer: no need for a locked add. */
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
-/* outbound.c: takes what the device has, at most a burst. True when there may be more. */
-bool ipop_outbound_run(IpopTunnel *tunnel);
+/* The tunnel's own counters, which every thread writes. */
+static inline void ipop_count_shared(atomic_uint_least64_t *counter) {
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* worker.c: makes the tunnel's worker of that number, and starts it. False: what there is of it is to be freed. */
+bool ipop_worker_start(IpopTunnel *tunnel, unsigned number, GError **error);
+void ipop_worker_free(IpopWorker *worker); /* main thread, when it has ended; accepts NULL */
+bool ipop_worker_watch(IpopWorker *worker, int fd, void *what);
+
+/* outbound.c: takes what the device or the queue has, at most a burst. */
+void ipop_outbound_run(IpopWorker *worker);
 
 /* Sends what waits in the train. */
-void ipop_outbound_flush(IpopTunnel *tunnel);
+void ipop_outbound_flush(IpopWorker *worker);
 
 /* Seals a frame without a packet (a ping, ...) of kind and up to 8 bytes, and sends it by that path. */
-void ipop_outbound_frame(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path, uint8_t kind, uint64_t value);
+void ipop_outbound_frame(IpopWorker *worker, IpopTunnelPeer *peer, IpopPath *path, uint8_t kind, uint64_t value);
 
 /* inbound.c: one datagram of type IPOP_WIRE_DATA, changed in place. */
-void ipop_inbound_datagram(void *tunnel, uint8_t *datagram, size_t n);
+void ipop_inbound_datagram(void *worker, uint8_t *datagram, size_t n);
 
 /* What a path's socket has, at most a burst. True when there may be more. */
-bool ipop_inbound_run(IpopTunnel *tunnel, IpopListener *listener);
+bool ipop_inbound_run(IpopWorker *worker, IpopListener *listener);
 
 /* Gives the device what waits to be joined with more. */
-void ipop_inbound_flush(IpopTunnel *tunnel);
+void ipop_inbound_flush(IpopWorker *worker);
 
 /* tunnel.c */
-void ipop_tunnel_promote_next(IpopTunnel *tunnel, IpopTunnelPeer *peer);
+void ipop_tunnel_promote_next(IpopWorker *worker, IpopTunnelPeer *peer);
+
+/* events.c */
 void ipop_tunnel_tell_confirmed(IpopTunnelPeer *peer, uint32_t index);
 void ipop_tunnel_tell_pong(IpopTunnelPeer *peer, int64_t rtt);
 void ipop_tunnel_tell_bye(IpopTunnelPeer *peer);
 void ipop_tunnel_tell_handshake(IpopListener *listener, const uint8_t *message, size_t n);
+void ipop_tunnel_tell_released(IpopTunnel *tunnel, IpopSession *session); /* takes it */
+void ipop_tunnel_tell_removed(IpopTunnelPeer *peer); /* takes it, behind every event that names it */

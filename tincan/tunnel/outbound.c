@@ -1,4 +1,4 @@
-/* outbound.c - tun -> route -> session -> path.
+/* outbound.c - tun -> route (-> another worker) -> session -> path.
  *
  * A super-packet from the device is cut, and each piece sealed from the device's buffer straight into the train. */
 #include "tincan/packet/ip.h"
@@ -8,11 +8,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BURST 32        /* reads per wake-up, so that the network is not kept waiting */
+#define BURST 32        /* packets per wake-up, so that the network is not kept waiting */
 #define BIG_READ 20000  /* what is worth a send of its own */
 
-void ipop_outbound_flush(IpopTunnel *tunnel) {
-    IpopTrain *train = &tunnel->train;
+void ipop_outbound_flush(IpopWorker *worker) {
+    IpopTrain *train = &worker->train;
     IpopTunnelPeer *peer = train->peer;
     if (!peer)
         return;
@@ -24,18 +24,18 @@ void ipop_outbound_flush(IpopTunnel *tunnel) {
     }
     ipop_count(&peer->counters.sent_bytes, train->bytes);
     ipop_count(&peer->counters.sent_packets, train->packets);
-    atomic_store_explicit(&peer->counters.last_sent, tunnel->now, memory_order_relaxed);
+    atomic_store_explicit(&peer->counters.last_sent, worker->now, memory_order_relaxed);
     train->peer = NULL;
     train->n = train->segment = train->count = train->packets = 0;
     train->bytes = 0;
 }
 
 /* Makes room for a datagram of n bytes in the train to that peer by that path. */
-static void make_room(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path, size_t n) {
-    IpopTrain *train = &tunnel->train;
+static void make_room(IpopWorker *worker, IpopTunnelPeer *peer, IpopPath *path, size_t n) {
+    IpopTrain *train = &worker->train;
     if (train->peer != peer || train->path != path || n > train->segment || train->count >= path->burst ||
         train->n + n > IPOP_TRAIN_BYTES)
-        ipop_outbound_flush(tunnel);
+        ipop_outbound_flush(worker);
     if (!train->peer) {
         train->peer = peer;
         train->path = path;
@@ -44,15 +44,15 @@ static void make_room(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path, 
 }
 
 /* frame: its first byte may be written to, and n counts it. */
-static void seal(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path, const uint8_t *frame, size_t n) {
-    IpopTrain *train = &tunnel->train;
+static void seal(IpopWorker *worker, IpopTunnelPeer *peer, IpopPath *path, const uint8_t *frame, size_t n) {
+    IpopTrain *train = &worker->train;
     size_t sealed_n = IPOP_WIRE_DATA_HEADER + n + IPOP_WIRE_TAG;
     if (!peer->current || !path || sealed_n > IPOP_TRAIN_BYTES) {
         ipop_count(&peer->counters.drops[IPOP_DROP_NO_LINK], 1);
         return;
     }
-    make_room(tunnel, peer, path, sealed_n);
-    if (ipop_session_seal(peer->current, train->datagrams + train->n, frame, n, tunnel->now) == 0) {
+    make_room(worker, peer, path, sealed_n);
+    if (ipop_session_seal(peer->current, train->datagrams + train->n, frame, n, worker->now) == 0) {
         ipop_count(&peer->counters.drops[IPOP_DROP_NO_LINK], 1);
         if (train->count == 0)
             train->peer = NULL;
@@ -65,37 +65,42 @@ static void seal(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path, const
         train->packets++;
     }
     if (sealed_n < train->segment)
-        ipop_outbound_flush(tunnel); /* only the last may be shorter */
+        ipop_outbound_flush(worker); /* only the last may be shorter */
 }
 
-void ipop_outbound_frame(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path, uint8_t kind, uint64_t value) {
+void ipop_outbound_frame(IpopWorker *worker, IpopTunnelPeer *peer, IpopPath *path, uint8_t kind, uint64_t value) {
     uint8_t frame[1 + sizeof value] = {kind};
     size_t n = kind == IPOP_FRAME_PING || kind == IPOP_FRAME_PONG ? sizeof frame : 1;
     memcpy(frame + 1, &value, sizeof value);
-    seal(tunnel, peer, path, frame, n);
-    ipop_outbound_flush(tunnel);
+    seal(worker, peer, path, frame, n);
+    ipop_outbound_flush(worker);
 }
 
 /* All segments go where the super-packet goes. */
-static IpopTunnelPeer *find_peer(IpopTunnel *tunnel, const uint8_t *packet, size_t n) {
+static IpopTunnelPeer *find_peer(IpopWorker *worker, const uint8_t *packet, size_t n) {
     IpopIpInfo info;
     if (!ipop_ip_parse(packet, n, &info)) {
-        ipop_count(&tunnel->counters.drops[IPOP_DROP_MALFORMED], 1);
+        ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_MALFORMED]);
         return NULL;
     }
-    IpopTunnelPeer *peer = ipop_routes_lookup(tunnel->routes, info.family, info.dest);
+    IpopTunnelPeer *peer = ipop_routes_lookup(worker->routes, info.family, info.dest);
     if (!peer) {
         bool group = ipop_ip_is_multicast(&info);
-        ipop_count(&tunnel->counters.drops[group ? IPOP_DROP_MULTICAST : IPOP_DROP_NO_ROUTE], 1);
+        ipop_count_shared(&worker->tunnel->counters.drops[group ? IPOP_DROP_MULTICAST : IPOP_DROP_NO_ROUTE]);
     }
     return peer;
 }
 
-static void forward(IpopTunnel *tunnel, uint8_t *buffer, size_t n) {
+/* The first worker is the queue's one producer. */
+static void hand_over(IpopWorker *worker, IpopTunnelPeer *peer, const uint8_t *buffer, size_t n) {
+    if (worker->queue)
+        ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_NO_ROUTE]); /* routed anew on its way here */
+    else if (!ipop_queue_push(peer->worker->queue, buffer, n))
+        ipop_count(&peer->counters.drops[IPOP_DROP_QUEUE], 1);
+}
+
+static void seal_all(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *buffer, size_t n) {
     IpopSegmenter segments;
-    IpopTunnelPeer *peer = find_peer(tunnel, buffer + IPOP_VNET_HEADER, n - IPOP_VNET_HEADER);
-    if (!peer)
-        return;
     if (!ipop_segment_begin(&segments, buffer, n, 0)) {
         ipop_count(&peer->counters.drops[IPOP_DROP_MALFORMED], 1);
         return;
@@ -106,31 +111,46 @@ static void forward(IpopTunnel *tunnel, uint8_t *buffer, size_t n) {
     while (ipop_segment_next(&segments, &packet, &packet_n, &partial)) {
         uint8_t *frame = packet - 1; /* the segmenter leaves headroom */
         *frame = partial ? IPOP_FRAME_PACKET | IPOP_FRAME_PARTIAL_CHECKSUM : IPOP_FRAME_PACKET;
-        seal(tunnel, peer, peer->path, frame, 1 + packet_n);
+        seal(worker, peer, peer->path, frame, 1 + packet_n);
+    }
+    if (n > BIG_READ)
+        ipop_outbound_flush(worker);
+}
+
+/* A vnet header and a packet, with IPOP_SEGMENT_HEADROOM in front. */
+static void forward(void *context, uint8_t *buffer, size_t n) {
+    IpopWorker *worker = context;
+    IpopTunnelPeer *peer = find_peer(worker, buffer + IPOP_VNET_HEADER, n - IPOP_VNET_HEADER);
+    if (peer && peer->worker == worker)
+        seal_all(worker, peer, buffer, n);
+    else if (peer)
+        hand_over(worker, peer, buffer, n);
+}
+
+static void read_device(IpopWorker *worker) {
+    const IpopTunnelDevice *device = &worker->tunnel->device;
+    uint8_t *buffer = worker->packet + IPOP_SEGMENT_HEADROOM;
+    size_t room = sizeof worker->packet - IPOP_SEGMENT_HEADROOM;
+    /* Without vnet headers an empty one is put in front: a packet like any that needs nothing done. */
+    size_t skip = device->vnet ? 0 : IPOP_VNET_HEADER;
+    for (unsigned i = 0; i < BURST; i++) {
+        memset(buffer, 0, skip);
+        ssize_t n = read(device->fd, buffer + skip, room - skip);
+        if (n < 0 && errno != EINTR)
+            break;
+        if (n < 0)
+            continue;
+        if ((size_t)n + skip > IPOP_VNET_HEADER)
+            forward(worker, buffer, (size_t)n + skip);
+        else
+            ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_MALFORMED]);
     }
 }
 
-bool ipop_outbound_run(IpopTunnel *tunnel) {
-    uint8_t *buffer = tunnel->packet + IPOP_SEGMENT_HEADROOM;
-    size_t room = sizeof tunnel->packet - IPOP_SEGMENT_HEADROOM;
-    /* Without vnet headers an empty one is put in front: a packet like any that needs nothing done. */
-    size_t skip = tunnel->device.vnet ? 0 : IPOP_VNET_HEADER;
-    bool more = true;
-    for (unsigned i = 0; i < BURST && more; i++) {
-        memset(buffer, 0, skip);
-        ssize_t n = read(tunnel->device.fd, buffer + skip, room - skip);
-        if (n < 0) {
-            more = errno == EINTR;
-            break;
-        }
-        if ((size_t)n + skip <= IPOP_VNET_HEADER) {
-            ipop_count(&tunnel->counters.drops[IPOP_DROP_MALFORMED], 1);
-            continue;
-        }
-        forward(tunnel, buffer, (size_t)n + skip);
-        if (n > BIG_READ)
-            ipop_outbound_flush(tunnel);
-    }
-    ipop_outbound_flush(tunnel);
-    return more;
+void ipop_outbound_run(IpopWorker *worker) {
+    if (worker->queue)
+        ipop_queue_run(worker->queue, BURST, worker, forward);
+    else
+        read_device(worker);
+    ipop_outbound_flush(worker);
 }

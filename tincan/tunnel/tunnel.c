@@ -1,15 +1,11 @@
-/* tunnel.c - the data thread, and the commands and events between it and the main thread. */
+/* tunnel.c - what the main thread tells the data threads. */
 #include "tincan/tunnel/tunnel.h"
 
-#include "tincan/base/clock.h"
-#include "tincan/base/error.h"
 #include "tincan/tunnel/internal.h"
 
 #include <errno.h>
 #include <semaphore.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <unistd.h>
 
 #define RAW_MAX 512
 
@@ -23,122 +19,13 @@ const char *ipop_drop_name(IpopDrop cause) {
     return names[cause];
 }
 
-/* --- the data thread --- */
+/* --- sessions, on their worker --- */
 
-#define EVENTS_MAX 64
-
-static bool watch(IpopTunnel *tunnel, int fd, void *what) {
-    return epoll_ctl(tunnel->epoll, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN, .data.ptr = what}) == 0;
-}
-
-/* The inbox first: what it says may concern what else came. A listener it takes away is not looked at any more. */
-static void run_once(IpopTunnel *tunnel) {
-    struct epoll_event events[EVENTS_MAX];
-    int n = epoll_wait(tunnel->epoll, events, EVENTS_MAX, -1);
-    bool outbound = false, more = false;
-    tunnel->now = ipop_clock_now();
-    for (int i = 0; i < n; i++)
-        if (events[i].data.ptr == tunnel->inbox)
-            ipop_inbox_drain(tunnel->inbox, tunnel, ipop_inbound_datagram);
-    for (int i = 0; i < n; i++) {
-        void *what = events[i].data.ptr;
-        if (what == tunnel)
-            outbound = true;
-        else if (what != tunnel->inbox && g_hash_table_contains(tunnel->listeners, what))
-            more |= ipop_inbound_run(tunnel, g_hash_table_lookup(tunnel->listeners, what));
-    }
-    if (!more)
-        ipop_inbound_flush(tunnel);
-    if (outbound)
-        ipop_outbound_run(tunnel);
-}
-
-static void *run(void *data) {
-    IpopTunnel *tunnel = data;
-    while (!tunnel->stop)
-        run_once(tunnel);
-    return NULL;
-}
-
-/* --- events: data thread -> main loop --- */
-
-typedef enum { CONFIRMED, PONG, BYE, HANDSHAKE, RELEASED, REMOVED } EventKind;
-
-typedef struct {
-    EventKind kind;
-    IpopTunnel *tunnel;
-    IpopTunnelPeer *peer;
-    IpopSession *session;
-    IpopPath *path;
-    int64_t value;
-    size_t n;
-    uint8_t message[IPOP_WIRE_INIT_SIZE]; /* the longest of a handshake */
-} Event;
-
-static gboolean handle_event(gpointer data) {
-    Event *event = data;
-    const IpopTunnelEvents *to = &event->tunnel->events;
-    void *peer = event->peer ? event->peer->user : NULL;
-    if (event->kind == RELEASED) {
-        to->released(event->tunnel->user, ipop_session_local_index(event->session));
-        ipop_session_free(event->session);
-    } else if (event->kind == REMOVED) {
-        g_free(event->peer);
-    } else if (peer) {
-        if (event->kind == CONFIRMED)
-            to->confirmed(peer, (uint32_t)event->value);
-        else if (event->kind == PONG)
-            to->pong(peer, event->value);
-        else if (event->kind == HANDSHAKE)
-            to->handshake(peer, event->path, event->message, event->n);
-        else
-            to->bye(peer);
-    }
-    if (event->kind == HANDSHAKE) {
-        atomic_fetch_sub(&event->tunnel->handshakes, 1);
-        ipop_path_unref(event->path);
-    }
-    return G_SOURCE_REMOVE;
-}
-
-static void tell(Event event) {
-    /* An idle source of default priority: unlike g_main_context_invoke it never runs inside the caller. */
-    g_idle_add_full(G_PRIORITY_DEFAULT, handle_event, g_memdup2(&event, sizeof event), g_free);
-}
-
-void ipop_tunnel_tell_confirmed(IpopTunnelPeer *peer, uint32_t index) {
-    tell((Event){.kind = CONFIRMED, .tunnel = peer->tunnel, .peer = peer, .value = index});
-}
-
-void ipop_tunnel_tell_pong(IpopTunnelPeer *peer, int64_t rtt) {
-    tell((Event){.kind = PONG, .tunnel = peer->tunnel, .peer = peer, .value = rtt});
-}
-
-void ipop_tunnel_tell_bye(IpopTunnelPeer *peer) {
-    tell((Event){.kind = BYE, .tunnel = peer->tunnel, .peer = peer});
-}
-
-/* Anybody may send these: so few at a time, and none longer than the longest there is. */
-void ipop_tunnel_tell_handshake(IpopListener *listener, const uint8_t *message, size_t n) {
-    IpopTunnel *tunnel = listener->peer->tunnel;
-    Event event = {.kind = HANDSHAKE, .tunnel = tunnel, .peer = listener->peer, .n = n};
-    if (n > sizeof event.message || atomic_load(&tunnel->handshakes) >= IPOP_HANDSHAKES_MAX) {
-        atomic_fetch_add(&tunnel->counters.drops[n > sizeof event.message ? IPOP_DROP_MALFORMED : IPOP_DROP_QUEUE], 1);
-        return;
-    }
-    memcpy(event.message, message, n);
-    event.path = ipop_path_ref(listener->path);
-    atomic_fetch_add(&tunnel->handshakes, 1);
-    tell(event);
-}
-
-/* --- sessions, on the data thread --- */
-
-static void release_session(IpopTunnel *tunnel, IpopSession **session) {
+static void release_session(IpopWorker *worker, IpopSession **session) {
     if (!*session)
         return;
-    g_hash_table_remove(tunnel->sessions, GUINT_TO_POINTER(ipop_session_local_index(*session)));
-    tell((Event){.kind = RELEASED, .tunnel = tunnel, .session = *session});
+    g_hash_table_remove(worker->sessions, GUINT_TO_POINTER(ipop_session_local_index(*session)));
+    ipop_tunnel_tell_released(worker->tunnel, *session);
     *session = NULL;
 }
 
@@ -148,8 +35,8 @@ static void take_path(IpopTunnelPeer *peer, IpopPath **path) {
     *path = NULL;
 }
 
-static void make_current(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopSession **session, IpopPath **path) {
-    release_session(tunnel, &peer->previous);
+static void make_current(IpopWorker *worker, IpopTunnelPeer *peer, IpopSession **session, IpopPath **path) {
+    release_session(worker, &peer->previous);
     peer->previous = peer->current;
     peer->current = *session;
     *session = NULL;
@@ -157,11 +44,11 @@ static void make_current(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopSession *
     take_path(peer, path);
 }
 
-void ipop_tunnel_promote_next(IpopTunnel *tunnel, IpopTunnelPeer *peer) {
-    make_current(tunnel, peer, &peer->next, &peer->next_path);
+void ipop_tunnel_promote_next(IpopWorker *worker, IpopTunnelPeer *peer) {
+    make_current(worker, peer, &peer->next, &peer->next_path);
 }
 
-/* --- commands: main thread -> data thread --- */
+/* --- commands, on the worker that they are posted to --- */
 
 typedef struct {
     IpopTunnelPeer *peer;
@@ -172,48 +59,35 @@ typedef struct {
     uint8_t bytes[];
 } Order;
 
-static void post(IpopTunnel *tunnel, IpopCommand command, Order order, const void *bytes, size_t n) {
-    Order *copy = g_malloc(sizeof order + n);
-    *copy = order;
-    copy->n = n;
-    if (n)
-        memcpy(copy->bytes, bytes, n);
-    ipop_inbox_post(tunnel->inbox, command, copy);
+static void run_stop(void *context, void *argument) {
+    ((IpopWorker *)context)->stop = true;
+    g_free(argument);
 }
 
-static void run_stop(void *context, void *argument) {
-    ((IpopTunnel *)context)->stop = true;
-    g_free(argument);
+static void drop_sessions(IpopWorker *worker, IpopTunnelPeer *peer) {
+    release_session(worker, &peer->current);
+    release_session(worker, &peer->previous);
+    release_session(worker, &peer->next);
+    g_clear_pointer(&peer->next_path, ipop_path_unref);
 }
 
 static void run_drop_sessions(void *context, void *argument) {
     g_autofree Order *order = argument;
-    IpopTunnelPeer *peer = order->peer;
-    release_session(context, &peer->current);
-    release_session(context, &peer->previous);
-    release_session(context, &peer->next);
-    g_clear_pointer(&peer->next_path, ipop_path_unref);
+    drop_sessions(context, order->peer);
 }
 
 static void run_listen(void *context, void *argument) {
     g_autofree Order *order = argument;
-    IpopTunnel *tunnel = context;
+    IpopWorker *worker = context;
     IpopListener *listener = g_new(IpopListener, 1);
     *listener = (IpopListener){order->path, order->peer};
-    g_hash_table_insert(tunnel->listeners, order->path, listener);
-    watch(tunnel, order->path->fd, order->path);
-}
-
-static void free_listener(gpointer data) {
-    IpopListener *listener = data;
-    epoll_ctl(listener->peer->tunnel->epoll, EPOLL_CTL_DEL, listener->path->fd, NULL);
-    ipop_path_unref(listener->path);
-    g_free(listener);
+    g_hash_table_insert(worker->listeners, order->path, listener);
+    ipop_worker_watch(worker, order->path->fd, order->path);
 }
 
 static void run_ignore(void *context, void *argument) {
     g_autofree Order *order = argument;
-    g_hash_table_remove(((IpopTunnel *)context)->listeners, order->path);
+    g_hash_table_remove(((IpopWorker *)context)->listeners, order->path);
     ipop_path_unref(order->path);
 }
 
@@ -221,26 +95,31 @@ static gboolean listens_for(gpointer path, gpointer listener, gpointer peer) {
     return ((IpopListener *)listener)->peer == peer;
 }
 
+/* On every worker. Who is last to know no route to the peer any more says that it can go. */
 static void run_remove_peer(void *context, void *argument) {
-    IpopTunnel *tunnel = context;
-    IpopTunnelPeer *peer = ((Order *)argument)->peer;
-    ipop_routes_remove_value(tunnel->routes, peer);
-    g_hash_table_foreach_remove(tunnel->listeners, listens_for, peer);
-    run_drop_sessions(context, argument);
-    g_clear_pointer(&peer->path, ipop_path_unref);
-    /* Behind every event that still names the peer. */
-    tell((Event){.kind = REMOVED, .tunnel = tunnel, .peer = peer});
+    g_autofree Order *order = argument;
+    IpopWorker *worker = context;
+    IpopTunnelPeer *peer = order->peer;
+    ipop_routes_remove_value(worker->routes, peer);
+    if (peer->worker == worker) {
+        g_hash_table_foreach_remove(worker->listeners, listens_for, peer);
+        drop_sessions(worker, peer);
+        g_clear_pointer(&peer->path, ipop_path_unref);
+    }
+    if (atomic_fetch_sub(&peer->routed, 1) == 1)
+        ipop_tunnel_tell_removed(peer);
 }
 
+/* On every worker. */
 static void run_set_addresses(void *context, void *argument) {
     g_autofree Order *order = argument;
-    IpopTunnel *tunnel = context;
+    IpopRoutes *routes = ((IpopWorker *)context)->routes;
     struct in6_addr address;
-    ipop_routes_remove_value(tunnel->routes, order->peer);
+    ipop_routes_remove_value(routes, order->peer);
     if (inet_pton(AF_INET, order->ip4, &address) == 1)
-        ipop_routes_add(tunnel->routes, AF_INET, (const uint8_t *)&address, 32, order->peer);
+        ipop_routes_add(routes, AF_INET, (const uint8_t *)&address, 32, order->peer);
     if (inet_pton(AF_INET6, order->ip6, &address) == 1)
-        ipop_routes_add(tunnel->routes, AF_INET6, (const uint8_t *)&address, 128, order->peer);
+        ipop_routes_add(routes, AF_INET6, (const uint8_t *)&address, 128, order->peer);
 }
 
 static void run_set_path(void *context, void *argument) {
@@ -248,20 +127,24 @@ static void run_set_path(void *context, void *argument) {
     take_path(order->peer, &order->path);
 }
 
+static void send_ping(IpopWorker *worker, IpopTunnelPeer *peer) {
+    peer->ping = (uint64_t)worker->now;
+    ipop_outbound_frame(worker, peer, peer->path, IPOP_FRAME_PING, peer->ping);
+}
+
 static void run_add_session(void *context, void *argument) {
     g_autofree Order *order = argument;
-    IpopTunnel *tunnel = context;
+    IpopWorker *worker = context;
     IpopTunnelPeer *peer = order->peer;
     uint32_t index = ipop_session_local_index(order->session);
     IpopTunnelSession *entry = g_new(IpopTunnelSession, 1);
     *entry = (IpopTunnelSession){order->session, peer};
-    g_hash_table_insert(tunnel->sessions, GUINT_TO_POINTER(index), entry);
+    g_hash_table_insert(worker->sessions, GUINT_TO_POINTER(index), entry);
     if (ipop_session_initiator(order->session)) {
-        make_current(tunnel, peer, &order->session, &order->path);
-        peer->ping = (uint64_t)tunnel->now;
-        ipop_outbound_frame(tunnel, peer, peer->path, IPOP_FRAME_PING, peer->ping);
+        make_current(worker, peer, &order->session, &order->path);
+        send_ping(worker, peer);
     } else {
-        release_session(tunnel, &peer->next);
+        release_session(worker, &peer->next);
         ipop_path_unref(peer->next_path);
         peer->next = order->session;
         peer->next_path = order->path;
@@ -270,9 +153,7 @@ static void run_add_session(void *context, void *argument) {
 
 static void run_ping(void *context, void *argument) {
     g_autofree Order *order = argument;
-    IpopTunnel *tunnel = context;
-    order->peer->ping = (uint64_t)tunnel->now;
-    ipop_outbound_frame(tunnel, order->peer, order->peer->path, IPOP_FRAME_PING, order->peer->ping);
+    send_ping(context, order->peer);
 }
 
 static void run_bye(void *context, void *argument) {
@@ -292,51 +173,56 @@ static void run_send(void *context, void *argument) {
 
 /* --- the main thread's side --- */
 
-static bool start(IpopTunnel *tunnel, GError **error) {
-    tunnel->inbox = ipop_inbox_new();
-    tunnel->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (!tunnel->inbox || tunnel->epoll < 0 || !watch(tunnel, tunnel->device.fd, tunnel) ||
-        !watch(tunnel, ipop_inbox_fd(tunnel->inbox), tunnel->inbox)) {
-        g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM, "cannot wait for the device: %s", g_strerror(errno));
-        return false;
-    }
-    tunnel->thread = g_thread_try_new("data", run, tunnel, error);
-    return tunnel->thread;
+static void post(IpopWorker *worker, IpopCommand command, Order order, const void *bytes, size_t n) {
+    Order *copy = g_malloc(sizeof order + n);
+    *copy = order;
+    copy->n = n;
+    if (n)
+        memcpy(copy->bytes, bytes, n);
+    ipop_inbox_post(worker->inbox, command, copy);
 }
 
-IpopTunnel *ipop_tunnel_new(const IpopTunnelDevice *device, const IpopTunnelEvents *events, void *user, GError **error) {
+static void post_all(IpopTunnel *tunnel, IpopCommand command, Order order) {
+    for (unsigned i = 0; i < tunnel->workers_n; i++)
+        post(tunnel->workers[i], command, order, NULL, 0);
+}
+
+IpopTunnel *ipop_tunnel_new(const IpopTunnelDevice *device, unsigned threads, const IpopTunnelEvents *events, void *user,
+                            GError **error) {
     IpopTunnel *tunnel = g_new0(IpopTunnel, 1);
     tunnel->device = *device;
     tunnel->events = *events;
     tunnel->user = user;
-    tunnel->routes = ipop_routes_new();
-    tunnel->sessions = g_hash_table_new_full(NULL, NULL, NULL, g_free);
-    tunnel->listeners = g_hash_table_new_full(NULL, NULL, NULL, free_listener);
-    tunnel->now = ipop_clock_now();
-    ipop_coalesce_table_init(&tunnel->joining, device->vnet && device->join_udp);
-    if (!start(tunnel, error)) {
-        ipop_tunnel_free(tunnel);
-        return NULL;
+    threads = CLAMP(threads, 1, IPOP_TUNNEL_THREADS_MAX);
+    while (tunnel->workers_n < threads) {
+        bool started = ipop_worker_start(tunnel, tunnel->workers_n, error);
+        tunnel->workers_n++;
+        if (!started) {
+            ipop_tunnel_free(tunnel);
+            return NULL;
+        }
     }
     return tunnel;
+}
+
+static void stop_worker(IpopWorker *worker) {
+    if (!worker->thread)
+        return;
+    post(worker, run_stop, (Order){0}, NULL, 0);
+    g_thread_join(worker->thread);
 }
 
 void ipop_tunnel_free(IpopTunnel *tunnel) {
     if (!tunnel)
         return;
-    if (tunnel->thread) {
-        post(tunnel, run_stop, (Order){0}, NULL, 0);
-        g_thread_join(tunnel->thread);
-        /* Events that were under way still name the tunnel. */
-        while (g_main_context_iteration(NULL, FALSE))
-            ;
-    }
-    g_hash_table_unref(tunnel->listeners);
-    if (tunnel->epoll >= 0)
-        close(tunnel->epoll);
-    ipop_inbox_free(tunnel->inbox);
-    ipop_routes_free(tunnel->routes);
-    g_hash_table_unref(tunnel->sessions);
+    /* The first one stops first: it hands over to the others. */
+    for (unsigned i = 0; i < tunnel->workers_n; i++)
+        stop_worker(tunnel->workers[i]);
+    /* Events that were under way still name the tunnel. */
+    while (g_main_context_iteration(NULL, FALSE))
+        ;
+    for (unsigned i = 0; i < tunnel->workers_n; i++)
+        ipop_worker_free(tunnel->workers[i]);
     g_free(tunnel);
 }
 
@@ -344,74 +230,89 @@ const IpopTunnelCounters *ipop_tunnel_counters(const IpopTunnel *tunnel) {
     return &tunnel->counters;
 }
 
+/* The worker with the fewest; so a lone peer's packets need not be handed over. */
+static IpopWorker *choose_worker(const IpopTunnel *tunnel) {
+    IpopWorker *best = tunnel->workers[0];
+    for (unsigned i = 1; i < tunnel->workers_n; i++)
+        if (tunnel->workers[i]->peers < best->peers)
+            best = tunnel->workers[i];
+    return best;
+}
+
 IpopTunnelPeer *ipop_tunnel_add_peer(IpopTunnel *tunnel, void *user) {
     IpopTunnelPeer *peer = g_new0(IpopTunnelPeer, 1);
     peer->tunnel = tunnel;
+    peer->worker = choose_worker(tunnel);
+    peer->worker->peers++;
+    peer->routed = tunnel->workers_n;
     peer->user = user;
     return peer;
 }
 
-void ipop_tunnel_remove_peer(IpopTunnel *tunnel, IpopTunnelPeer *peer) {
+void ipop_tunnel_remove_peer(IpopTunnelPeer *peer) {
     peer->user = NULL;
-    post(tunnel, run_remove_peer, (Order){.peer = peer}, NULL, 0);
+    peer->worker->peers--;
+    post_all(peer->tunnel, run_remove_peer, (Order){.peer = peer});
 }
 
 const IpopTunnelCounters *ipop_tunnel_peer_counters(const IpopTunnelPeer *peer) {
     return &peer->counters;
 }
 
-void ipop_tunnel_set_addresses(IpopTunnel *tunnel, IpopTunnelPeer *peer, const char *ip4, const char *ip6) {
+void ipop_tunnel_set_addresses(IpopTunnelPeer *peer, const char *ip4, const char *ip6) {
     Order order = {.peer = peer};
     g_strlcpy(order.ip4, ip4, sizeof order.ip4);
     g_strlcpy(order.ip6, ip6, sizeof order.ip6);
-    post(tunnel, run_set_addresses, order, NULL, 0);
+    post_all(peer->tunnel, run_set_addresses, order);
 }
 
-void ipop_tunnel_set_path(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path) {
-    post(tunnel, run_set_path, (Order){.peer = peer, .path = path ? ipop_path_ref(path) : NULL}, NULL, 0);
+void ipop_tunnel_set_path(IpopTunnelPeer *peer, IpopPath *path) {
+    post(peer->worker, run_set_path, (Order){.peer = peer, .path = path ? ipop_path_ref(path) : NULL}, NULL, 0);
 }
 
-void ipop_tunnel_listen(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path) {
+void ipop_tunnel_listen(IpopTunnelPeer *peer, IpopPath *path) {
     if (path->fd >= 0)
-        post(tunnel, run_listen, (Order){.peer = peer, .path = ipop_path_ref(path)}, NULL, 0);
+        post(peer->worker, run_listen, (Order){.peer = peer, .path = ipop_path_ref(path)}, NULL, 0);
 }
 
-void ipop_tunnel_ignore(IpopTunnel *tunnel, IpopPath *path) {
+void ipop_tunnel_ignore(IpopTunnelPeer *peer, IpopPath *path) {
     if (path->fd >= 0)
-        post(tunnel, run_ignore, (Order){.path = ipop_path_ref(path)}, NULL, 0);
+        post(peer->worker, run_ignore, (Order){.path = ipop_path_ref(path)}, NULL, 0);
 }
 
-void ipop_tunnel_add_session(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopSession *session, IpopPath *path) {
-    post(tunnel, run_add_session, (Order){.peer = peer, .session = session, .path = ipop_path_ref(path)}, NULL, 0);
+void ipop_tunnel_add_session(IpopTunnelPeer *peer, IpopSession *session, IpopPath *path) {
+    post(peer->worker, run_add_session, (Order){.peer = peer, .session = session, .path = ipop_path_ref(path)}, NULL, 0);
 }
 
-void ipop_tunnel_drop_sessions(IpopTunnel *tunnel, IpopTunnelPeer *peer) {
-    post(tunnel, run_drop_sessions, (Order){.peer = peer}, NULL, 0);
+void ipop_tunnel_drop_sessions(IpopTunnelPeer *peer) {
+    post(peer->worker, run_drop_sessions, (Order){.peer = peer}, NULL, 0);
 }
 
-void ipop_tunnel_ping(IpopTunnel *tunnel, IpopTunnelPeer *peer) {
-    post(tunnel, run_ping, (Order){.peer = peer}, NULL, 0);
+void ipop_tunnel_ping(IpopTunnelPeer *peer) {
+    post(peer->worker, run_ping, (Order){.peer = peer}, NULL, 0);
 }
 
-void ipop_tunnel_bye(IpopTunnel *tunnel, IpopTunnelPeer *peer) {
-    post(tunnel, run_bye, (Order){.peer = peer}, NULL, 0);
+void ipop_tunnel_bye(IpopTunnelPeer *peer) {
+    post(peer->worker, run_bye, (Order){.peer = peer}, NULL, 0);
 }
 
 void ipop_tunnel_sync(IpopTunnel *tunnel) {
     sem_t done;
     sem_init(&done, 0, 0);
-    ipop_inbox_post(tunnel->inbox, run_sync, &done);
-    while (sem_wait(&done) < 0 && errno == EINTR)
-        ;
+    for (unsigned i = 0; i < tunnel->workers_n; i++)
+        ipop_inbox_post(tunnel->workers[i]->inbox, run_sync, &done);
+    for (unsigned i = 0; i < tunnel->workers_n; i++)
+        while (sem_wait(&done) < 0 && errno == EINTR)
+            ;
     sem_destroy(&done);
 }
 
-void ipop_tunnel_send(IpopTunnel *tunnel, IpopPath *path, const uint8_t *datagram, size_t n) {
+void ipop_tunnel_send(IpopTunnelPeer *peer, IpopPath *path, const uint8_t *datagram, size_t n) {
     g_assert(n <= RAW_MAX);
-    post(tunnel, run_send, (Order){.path = ipop_path_ref(path)}, datagram, n);
+    post(peer->worker, run_send, (Order){.path = ipop_path_ref(path)}, datagram, n);
 }
 
-void ipop_tunnel_input(IpopTunnel *tunnel, const uint8_t *datagram, size_t n) {
-    if (!ipop_inbox_push(tunnel->inbox, datagram, n))
-        atomic_fetch_add(&tunnel->counters.drops[IPOP_DROP_QUEUE], 1); /* both threads count these */
+void ipop_tunnel_input(IpopTunnelPeer *peer, const uint8_t *datagram, size_t n) {
+    if (!ipop_inbox_push(peer->worker->inbox, datagram, n))
+        ipop_count_shared(&peer->tunnel->counters.drops[IPOP_DROP_QUEUE]);
 }

@@ -1,11 +1,13 @@
-/* tunnel.h - the data plane proper: one thread that carries packets both ways between the TUN device and the peers.
+/* tunnel.h - the data plane proper: threads that carry packets both ways between the TUN device and the peers.
  *
  *   outbound: tun -> route -> session -> path          (outbound.c)
  *   inbound:  path -> session -> source check -> tun   (inbound.c)
  *
- * The data thread owns routes, sessions and paths; nothing it needs for a packet is behind a lock. The main thread changes
- * them by commands (inbox.h), is told of events through the main loop, and reads counters, which are atomic. All functions
- * here are the main thread's and, but for ipop_tunnel_sync, return at once.
+ * On one or two processors there is one data thread, for both directions. On more, peers are spread over several, and a
+ * peer stays with its thread; the first reads the device, and hands over what is for the others' peers (queue.h). Each
+ * thread owns its peers' sessions and paths; nothing it needs for a packet is behind a lock. The main thread changes them
+ * by commands (inbox.h), is told of events through the main loop, and reads counters, which are atomic. All functions here
+ * are the main thread's and, but for ipop_tunnel_sync, return at once.
  */
 #pragma once
 
@@ -40,7 +42,7 @@ typedef enum {
 /* "malformed", "multicast", ... Static storage. */
 const char *ipop_drop_name(IpopDrop cause);
 
-/* Bytes are those of inner packets. Written by the data thread, read by any. */
+/* Bytes are those of inner packets. Written by the data threads, read by any. */
 typedef struct {
     atomic_uint_least64_t sent_bytes, sent_packets;
     atomic_uint_least64_t recv_bytes, recv_packets;
@@ -70,47 +72,51 @@ typedef struct {
     void (*handshake)(void *peer, IpopPath *path, const uint8_t *message, size_t n);
 } IpopTunnelEvents;
 
-/* Starts the data thread. device stays the caller's and must outlive the tunnel. */
-IpopTunnel *ipop_tunnel_new(const IpopTunnelDevice *device, const IpopTunnelEvents *events, void *user, GError **error);
+#define IPOP_TUNNEL_THREADS_MAX 4
 
-/* Ends the thread and frees all that is left. Peers must have been removed. */
+/* Starts so many data threads, 1 to IPOP_TUNNEL_THREADS_MAX (what is beyond is brought within). device stays the caller's
+ * and must outlive the tunnel. */
+IpopTunnel *ipop_tunnel_new(const IpopTunnelDevice *device, unsigned threads, const IpopTunnelEvents *events, void *user,
+                            GError **error);
+
+/* Ends the threads and frees all that is left. Peers must have been removed. */
 void ipop_tunnel_free(IpopTunnel *tunnel);
 
 const IpopTunnelCounters *ipop_tunnel_counters(const IpopTunnel *tunnel);
 
 IpopTunnelPeer *ipop_tunnel_add_peer(IpopTunnel *tunnel, void *user);
-void ipop_tunnel_remove_peer(IpopTunnel *tunnel, IpopTunnelPeer *peer);
+void ipop_tunnel_remove_peer(IpopTunnelPeer *peer);
 const IpopTunnelCounters *ipop_tunnel_peer_counters(const IpopTunnelPeer *peer);
 
 /* Makes these the peer's addresses, instead of those it had: numeric, "" for none. */
-void ipop_tunnel_set_addresses(IpopTunnel *tunnel, IpopTunnelPeer *peer, const char *ip4, const char *ip6);
+void ipop_tunnel_set_addresses(IpopTunnelPeer *peer, const char *ip4, const char *ip6);
 
 /* What the peer's packets leave by from now on; NULL: nothing. Takes a reference of its own. */
-void ipop_tunnel_set_path(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path);
+void ipop_tunnel_set_path(IpopTunnelPeer *peer, IpopPath *path);
 
 /* Reads datagrams for the peer from path->fd from now on, until ipop_tunnel_ignore. Nothing for a path without one. */
-void ipop_tunnel_listen(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopPath *path);
-void ipop_tunnel_ignore(IpopTunnel *tunnel, IpopPath *path);
+void ipop_tunnel_listen(IpopTunnelPeer *peer, IpopPath *path);
+void ipop_tunnel_ignore(IpopTunnelPeer *peer, IpopPath *path);
 
 /* Hands a new session over (ownership too), with the path its handshake went by, which becomes the peer's together with
  * the session: at once for the initiator, who announces it with a ping; when its first packet comes for the responder. So
  * a peer moves to a new path only when both have proved it. */
-void ipop_tunnel_add_session(IpopTunnel *tunnel, IpopTunnelPeer *peer, IpopSession *session, IpopPath *path);
+void ipop_tunnel_add_session(IpopTunnelPeer *peer, IpopSession *session, IpopPath *path);
 
 /* Forgets all keys of the peer. */
-void ipop_tunnel_drop_sessions(IpopTunnel *tunnel, IpopTunnelPeer *peer);
+void ipop_tunnel_drop_sessions(IpopTunnelPeer *peer);
 
 /* Sends an authenticated ping by the peer's path; pong() tells when it comes back. */
-void ipop_tunnel_ping(IpopTunnel *tunnel, IpopTunnelPeer *peer);
+void ipop_tunnel_ping(IpopTunnelPeer *peer);
 
 /* Tells the peer that this node goes away. */
-void ipop_tunnel_bye(IpopTunnel *tunnel, IpopTunnelPeer *peer);
+void ipop_tunnel_bye(IpopTunnelPeer *peer);
 
-/* Waits until the data thread has done all that it was told so far: what it was to send has left. */
+/* Waits until the data threads have done all that they were told so far: what it was to send has left. */
 void ipop_tunnel_sync(IpopTunnel *tunnel);
 
-/* Sends a datagram as it is (a handshake message; at most 512 bytes) by that path. */
-void ipop_tunnel_send(IpopTunnel *tunnel, IpopPath *path, const uint8_t *datagram, size_t n);
+/* Sends a datagram as it is (a handshake message; at most 512 bytes) by that path of the peer. */
+void ipop_tunnel_send(IpopTunnelPeer *peer, IpopPath *path, const uint8_t *datagram, size_t n);
 
-/* A data datagram that came in by a transport's own socket: copied, decrypted by the data thread. */
-void ipop_tunnel_input(IpopTunnel *tunnel, const uint8_t *datagram, size_t n);
+/* A data datagram that came in from the peer by a transport's own socket: copied, decrypted by the peer's data thread. */
+void ipop_tunnel_input(IpopTunnelPeer *peer, const uint8_t *datagram, size_t n);
