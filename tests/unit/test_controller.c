@@ -304,13 +304,13 @@ static Node *node_new(uint8_t seed, const char *settings) {
     node->twin = twin_new(seed);
     node->twin->user = node;
     node->twin->on_request = on_request;
+    twin_start(node->twin); /* first, so that its port is no longer among the free ones */
     node->state_dir = g_dir_make_tmp("ipop-test-node-XXXXXX", NULL);
     g_autofree char *text = g_strdup_printf("{\"xmpp_username\":\"" ACCOUNT "\",\"xmpp_password\":\"x\",\"svpn_port\":%u,"
                                             "\"contr_port\":%u,\"wait_time\":1%s}",
                                             node->twin->port, twin_free_port(), settings);
     node->conf = ipop_conf_parse(text, strlen(text), "test", NULL, &error);
     g_assert_no_error(error);
-    twin_start(node->twin);
     node_start(node);
     return node;
 }
