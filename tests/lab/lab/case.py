@@ -6,10 +6,18 @@ from .node import Node, wait_pair
 from .traffic import Ping, can_ping
 
 
+def long_only(test):
+    """A test that has no short form: left out without --long."""
+    test.long_only = True
+    return test
+
+
 class LabTest(unittest.TestCase):
-    """world is set by the runner. The first line of a test's docstring is its title."""
+    """world is set by the runner, and long, when tests shall run at full length. The first line of a test's docstring is its
+    title."""
 
     world = None
+    long = False
     notes = ()
 
     def setUp(self):
