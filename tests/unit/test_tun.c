@@ -192,6 +192,61 @@ static void test_repair(void) {
     ipop_tun_close(tun);
 }
 
+/* What the kernel says of the way to there. */
+static char *route_to(const char *host) {
+    const char *const argv[] = {"ip", "-o", "route", "get", host, NULL};
+    char *out = NULL;
+    int status = -1;
+    g_assert_true(g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, &out, NULL, &status, NULL));
+    g_assert_cmpint(status, ==, 0);
+    return out;
+}
+
+static void assert_route(const char *host, const char *source, const char *mtu) {
+    g_autofree char *route = route_to(host);
+    g_assert_nonnull(strstr(route, "dev " NAME));
+    g_assert_nonnull(strstr(route, source));
+    g_assert_cmpint(strstr(route, "mtu ") != NULL, ==, mtu != NULL);
+    g_assert_true(!mtu || strstr(route, mtu));
+}
+
+static void test_host_mtu(void) {
+    g_autofree char *program = g_find_program_in_path("ip");
+    if (!program) {
+        g_test_skip("no program \"ip\" to ask for routes with");
+        return;
+    }
+    IpopTun *tun = open_tun();
+    configure(tun, "10.9.0.1", 24, "fd09::1", 64, 1443);
+    /* Another address that the kernel might choose. */
+    struct in_addr other;
+    inet_pton(AF_INET, "10.8.0.1", &other);
+    IpopNetlink *netlink = ipop_netlink_open(NULL);
+    g_assert_cmpint(ipop_netlink_add_address(netlink, ipop_tun_ifindex(tun), AF_INET, &other, 24), ==, 0);
+    static const struct {
+        int family;
+        const char *host, *neighbour, *source;
+    } cases[] = {{AF_INET, "10.9.0.7", "10.9.0.8", "src 10.9.0.1"}, {AF_INET6, "fd09::7", "fd09::8", "src fd09::1"}};
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        int family = cases[i].family;
+        const char *host = cases[i].host, *source = cases[i].source;
+        g_assert_cmpint(ipop_tun_set_host_mtu(tun, family, host, 0), ==, 0); /* none there: none removed */
+        assert_route(host, source, NULL);
+        g_assert_cmpint(ipop_tun_set_host_mtu(tun, family, host, 1343), ==, 0);
+        assert_route(host, source, "mtu 1343");
+        assert_route(cases[i].neighbour, source, NULL);
+        g_assert_cmpint(ipop_tun_set_host_mtu(tun, family, host, 1280), ==, 0);
+        assert_route(host, source, "mtu 1280");
+        g_assert_cmpint(ipop_tun_set_host_mtu(tun, family, host, 0), ==, 0);
+        assert_route(host, source, NULL);
+        g_assert_cmpint(ipop_tun_set_host_mtu(tun, family, "", 1400), ==, 0);
+    }
+    configure(tun, "", 0, "", 0, 1443);
+    g_assert_cmpint(ipop_tun_set_host_mtu(tun, AF_INET, "10.9.0.7", 1300), ==, 0);
+    ipop_netlink_close(netlink);
+    ipop_tun_close(tun);
+}
+
 static void test_no_ip6(void) {
     IpopTun *tun = open_tun();
     write_file("/proc/sys/net/ipv6/conf/" NAME "/disable_ipv6", "1");
@@ -297,6 +352,7 @@ int main(int argc, char **argv) {
     g_test_add_func("/tun/bad-names", test_bad_names);
     g_test_add_func("/tun/configure", test_configure);
     g_test_add_func("/tun/repair", test_repair);
+    g_test_add_func("/tun/host-mtu", test_host_mtu);
     g_test_add_func("/tun/no-ip6", test_no_ip6);
     g_test_add_func("/tun/bad-config", test_bad_config);
     g_test_add_func("/tun/netlink-errors", test_netlink_errors);

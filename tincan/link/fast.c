@@ -32,7 +32,8 @@ typedef struct {
     IpopFast *fast;
     Address to;
     socklen_t to_n;
-    bool no_segmentation; /* the device refused UDP_SEGMENT */
+    bool segmentation;    /* UDP_SEGMENT has worked: what is refused from then on has another reason */
+    bool no_segmentation; /* the device refused it */
 } FastPath;
 
 static void set(int fd, int level, int name, int value) {
@@ -51,6 +52,17 @@ static bool attach_steering(int fd) {
     };
     struct sock_fprog program = {G_N_ELEMENTS(code), code};
     return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program) == 0;
+}
+
+/* DF on every packet, whatever an ICMP message of anybody's says of the way: we find out ourselves what passes. */
+static void forbid_fragments(int fd, bool ip6) {
+    set(fd, ip6 ? IPPROTO_IPV6 : IPPROTO_IP, ip6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER,
+        ip6 ? IPV6_PMTUDISC_PROBE : IP_PMTUDISC_PROBE);
+}
+
+static void allow_fragments(int fd, bool ip6) {
+    set(fd, ip6 ? IPPROTO_IPV6 : IPPROTO_IP, ip6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER,
+        ip6 ? IPV6_PMTUDISC_OMIT : IP_PMTUDISC_OMIT);
 }
 
 static void set_buffers(int fd) {
@@ -98,6 +110,7 @@ IpopFast *ipop_fast_new(int negotiator) {
         return NULL;
     }
     bool ip6 = local.any.sa_family == AF_INET6;
+    forbid_fragments(fd, ip6);
     set(negotiator, ip6 ? IPPROTO_IPV6 : IPPROTO_IP, ip6 ? IPV6_UNICAST_HOPS : IP_TTL, NEGOTIATOR_TTL);
     /* On both: GRO picks its socket by hash, not by the program. */
     set(fd, IPPROTO_UDP, UDP_GRO, 1);
@@ -141,10 +154,21 @@ static unsigned send_each(FastPath *path, const uint8_t *train, size_t n, size_t
     }
     while (sent < count) {
         int taken = sendmmsg(path->base.fd, messages + sent, count - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (taken <= 0)
+        if (taken <= 0) {
+            path->base.too_big |= errno == EMSGSIZE;
             break;
+        }
         sent += (unsigned)taken;
     }
+    return sent;
+}
+
+static unsigned send_fragmented(IpopPath *base, const uint8_t *train, size_t n, size_t segment) {
+    FastPath *path = (FastPath *)base;
+    bool ip6 = path->to.any.sa_family == AF_INET6;
+    allow_fragments(base->fd, ip6);
+    unsigned sent = send_each(path, train, n, segment);
+    forbid_fragments(base->fd, ip6);
     return sent;
 }
 
@@ -166,13 +190,18 @@ static unsigned send_train(IpopPath *base, const uint8_t *train, size_t n, size_
         *cmsg = (struct cmsghdr){.cmsg_level = IPPROTO_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof(uint16_t))};
         memcpy(CMSG_DATA(cmsg), &(uint16_t){(uint16_t)segment}, sizeof(uint16_t));
     }
-    if (sendmsg(base->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+    if (sendmsg(base->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
+        path->segmentation |= n > segment;
         return count_of(n, segment);
-    if (n <= segment || (errno != EIO && errno != EINVAL && errno != EMSGSIZE))
+    }
+    /* Kernels before 6.14 say EINVAL when a segment is longer than the interface takes. */
+    if (errno == EMSGSIZE || (errno == EINVAL && path->segmentation && n > segment)) {
+        base->too_big = true;
         return 0;
-    /* EIO: the device can't checksum what it would cut. The others: a datagram does not fit the path, and only by itself
-     * will it be fragmented. */
-    path->no_segmentation = errno == EIO;
+    }
+    if (n <= segment || (errno != EIO && errno != EINVAL))
+        return 0;
+    path->no_segmentation = true; /* EIO: the device can't checksum what it would cut */
     return send_each(path, train, n, segment);
 }
 
@@ -206,7 +235,13 @@ IpopPath *ipop_fast_path(IpopFast *fast, const char *ip, uint16_t port) {
         g_free(path);
         return NULL;
     }
-    path->base = (IpopPath){.refs = 1, .fd = fast->fd, .send = send_train, .unglue = unglue, .release = release};
+    path->base = (IpopPath){.refs = 1,
+                            .fd = fast->fd,
+                            .around = fast->local.any.sa_family == AF_INET6 ? 40 + 8 : 20 + 8,
+                            .send = send_train,
+                            .send_fragmented = send_fragmented,
+                            .unglue = unglue,
+                            .release = release};
     path->fast = fast;
     fast->refs++;
     return &path->base;

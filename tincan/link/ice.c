@@ -3,6 +3,7 @@
 #include "tincan/base/error.h"
 #include "tincan/link/fast.h"
 
+#include <netinet/in.h>
 #include <nice/agent.h>
 #include <string.h>
 
@@ -14,6 +15,8 @@
 #define END_LIMIT_US 5000000     /* candidates that come later than this are not waited for */
 #define DATA_FIRST_BYTE 0x80     /* ours; below are STUN and ChannelData (RFC 7983) */
 #define EVENTS_MAX 256           /* waiting for the main loop; only a broken libnice makes so many */
+#define RELAYED_MAX 1400         /* a TURN server may fragment what is longer, and then nobody would know */
+#define CHANNEL_DATA 4           /* what a relay puts in front of a datagram */
 
 typedef struct {
     enum { EVENT_CANDIDATE, EVENT_GATHERED, EVENT_STATE, EVENT_PAIR } type;
@@ -226,9 +229,10 @@ static void path_release(IpopPath *path) {
     g_free(path);
 }
 
-static IpopPath *path_new(Ice *ice) {
+static IpopPath *path_new(Ice *ice, bool ip6) {
     IcePath *path = g_new0(IcePath, 1);
-    path->base = (IpopPath){.refs = 1, .fd = -1, .send = path_send, .release = path_release};
+    path->base = (IpopPath){
+        .refs = 1, .fd = -1, .around = ip6 ? 40 + 8 : 20 + 8, .send = path_send, .release = path_release};
     path->ice = ice;
     ice->refs++;
     return &path->base;
@@ -306,11 +310,29 @@ static IpopPath *fast_path(Ice *ice, const Event *event) {
     return path;
 }
 
+/* As fast.c does it; what libnice itself sends is small. */
+static void forbid_fragments(Ice *ice) {
+    g_autoptr(GPtrArray) sockets = nice_agent_get_sockets(ice->agent, ice->stream, COMPONENT);
+    for (guint i = 0; sockets && i < sockets->len; i++) {
+        GSocket *socket = g_ptr_array_index(sockets, i);
+        bool ip6 = g_socket_get_family(socket) == G_SOCKET_FAMILY_IPV6;
+        g_socket_set_option(socket, ip6 ? IPPROTO_IPV6 : IPPROTO_IP, ip6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER,
+                            ip6 ? IPV6_PMTUDISC_PROBE : IP_PMTUDISC_PROBE, NULL);
+    }
+}
+
 static void handle_pair(Ice *ice, const Event *event) {
+    bool relayed = event->pair.info.relayed;
     IpopPath *path = fast_path(ice, event);
-    if (!path)
-        path = path_new(ice);
-    path->burst = event->pair.info.relayed ? IPOP_TRAIN_RELAYED : IPOP_TRAIN_SEGMENTS;
+    if (!path) {
+        forbid_fragments(ice);
+        path = path_new(ice, strchr(event->pair.remote_ip, ':'));
+    }
+    path->burst = relayed ? IPOP_TRAIN_RELAYED : IPOP_TRAIN_SEGMENTS;
+    if (relayed) {
+        path->around += CHANNEL_DATA;
+        path->most = RELAYED_MAX - path->around;
+    }
     ice->events.path(ice->user, path, &event->pair.info);
     ipop_path_unref(path);
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,9 +23,15 @@ struct IpopPath {
     /* Datagrams from the peer come in here, joined by UDP GRO; -1: they come by the transport's receive event. */
     int fd;
     unsigned burst; /* datagrams in a train at most: IPOP_TRAIN_SEGMENTS, or fewer where a relay would lose them */
+    /* Bytes that IP, UDP and a relay put around a datagram; 0: datagrams of any length pass. */
+    unsigned around;
+    size_t most;  /* longer datagrams are not to be tried; 0: no such bound */
+    bool too_big; /* send() met a datagram that is longer than the interface takes. Data thread, which clears it */
     /* Sends a train of n bytes, cut every `segment` bytes; data thread only, never blocks. Returns how many datagrams were
-     * taken; the rest are the caller's to count as dropped. */
+     * taken; the rest are the caller's to count as dropped. None is fragmented, here or on the way. */
     unsigned (*send)(IpopPath *path, const uint8_t *train, size_t n, size_t segment);
+    /* The same, but what is longer than the interface takes leaves in fragments. NULL where there is no such way. */
+    unsigned (*send_fragmented)(IpopPath *path, const uint8_t *train, size_t n, size_t segment);
     /* Called when something of the negotiator's came in glued to a train: stop joining. NULL where fd is -1. */
     void (*unglue)(IpopPath *path);
     void (*release)(IpopPath *path); /* main thread */

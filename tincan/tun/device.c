@@ -17,7 +17,9 @@
 #define TUN_USO4 0x20 /* Linux 6.2; the system's headers may be older */
 #define TUN_USO6 0x40
 #define TX_QUEUE_LENGTH 4000 /* the default of 500 drops when many flows start at once */
-#define SEGMENTS_MAX 45       /* of the usual size, so that one super-packet is one send of at most 65,000 bytes */
+#define SEND_MAX 65000       /* so many segments in a super-packet that it is one send: of so many bytes at most, */
+#define SEND_HEADER 29       /* this much before and behind each segment included, */
+#define SEND_SEGMENTS 64     /* and of so many segments */
 #define MTU_MIN 1280
 #define MTU_MAX 65535
 
@@ -112,7 +114,6 @@ static void set_offloads(IpopTun *tun) {
     tun->uso = ioctl(tun->fd, TUNSETOFFLOAD, tcp | TUN_USO4 | TUN_USO6) == 0;
     if (!tun->uso)
         ioctl(tun->fd, TUNSETOFFLOAD, tcp);
-    ipop_netlink_set_segments(tun->netlink, tun->ifindex, SEGMENTS_MAX);
 }
 
 IpopTun *ipop_tun_open(const char *name, GError **error) {
@@ -194,6 +195,8 @@ bool ipop_tun_configure(IpopTun *tun, const IpopTunConfig *config, bool *ret_no_
     int e = ipop_netlink_set_link(tun->netlink, tun->ifindex, config->mtu, TX_QUEUE_LENGTH, true);
     if (e < 0)
         return set_failed(error, tun, "the MTU", e);
+    unsigned segments = SEND_MAX / (config->mtu + SEND_HEADER);
+    ipop_netlink_set_segments(tun->netlink, tun->ifindex, CLAMP(segments, 1, SEND_SEGMENTS));
 
     IpopTunConfig *set = &tun->set;
     e = replace_address(tun, AF_INET, set->ip4, sizeof set->ip4, &set->ip4_mask, config->ip4, config->ip4_mask);
@@ -204,6 +207,19 @@ bool ipop_tun_configure(IpopTun *tun, const IpopTunConfig *config, bool *ret_no_
         return set_failed(error, tun, "the IPv6 address", e);
     *ret_no_ip6 = e < 0;
     return true;
+}
+
+int ipop_tun_set_host_mtu(IpopTun *tun, int family, const char *host, unsigned mtu) {
+    uint8_t address[sizeof(struct in6_addr)], source[sizeof address];
+    const char *own = family == AF_INET ? tun->set.ip4 : tun->set.ip6;
+    if (!*host || inet_pton(family, host, address) != 1)
+        return 0;
+    if (mtu == 0) {
+        int e = ipop_netlink_remove_route(tun->netlink, tun->ifindex, family, address);
+        return e == -ESRCH ? 0 : e;
+    }
+    bool has_source = *own && inet_pton(family, own, source) == 1;
+    return ipop_netlink_set_route(tun->netlink, tun->ifindex, family, address, has_source ? source : NULL, mtu);
 }
 
 int ipop_tun_fd(const IpopTun *tun) {

@@ -129,3 +129,37 @@ int ipop_netlink_add_address(IpopNetlink *netlink, int ifindex, int family, cons
 int ipop_netlink_remove_address(IpopNetlink *netlink, int ifindex, int family, const void *address, unsigned prefix) {
     return change_address(netlink, RTM_DELADDR, 0, ifindex, family, address, prefix);
 }
+
+static struct nlmsghdr *begin_route(char *buffer, unsigned type, int ifindex, int family, const void *host) {
+    size_t n = family == AF_INET ? 4 : 16;
+    struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
+    message->nlmsg_type = (uint16_t)type;
+    struct rtmsg *route = mnl_nlmsg_put_extra_header(message, sizeof *route);
+    route->rtm_family = (uint8_t)family;
+    route->rtm_dst_len = (uint8_t)(n * 8);
+    route->rtm_table = RT_TABLE_MAIN;
+    route->rtm_protocol = RTPROT_STATIC;
+    route->rtm_scope = family == AF_INET ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+    route->rtm_type = RTN_UNICAST;
+    mnl_attr_put(message, RTA_DST, n, host);
+    mnl_attr_put_u32(message, RTA_OIF, (uint32_t)ifindex);
+    return message;
+}
+
+int ipop_netlink_set_route(IpopNetlink *netlink, int ifindex, int family, const void *host, const void *source,
+                           unsigned mtu) {
+    char buffer[REQUEST_MAX];
+    struct nlmsghdr *message = begin_route(buffer, RTM_NEWROUTE, ifindex, family, host);
+    message->nlmsg_flags = NLM_F_CREATE | NLM_F_REPLACE;
+    if (source)
+        mnl_attr_put(message, RTA_PREFSRC, family == AF_INET ? 4 : 16, source);
+    struct nlattr *metrics = mnl_attr_nest_start(message, RTA_METRICS);
+    mnl_attr_put_u32(message, RTAX_MTU, mtu);
+    mnl_attr_nest_end(message, metrics);
+    return request(netlink, message);
+}
+
+int ipop_netlink_remove_route(IpopNetlink *netlink, int ifindex, int family, const void *host) {
+    char buffer[REQUEST_MAX];
+    return request(netlink, begin_route(buffer, RTM_DELROUTE, ifindex, family, host));
+}

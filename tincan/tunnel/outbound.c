@@ -16,7 +16,13 @@ void ipop_outbound_flush(IpopWorker *worker) {
     IpopTunnelPeer *peer = train->peer;
     if (!peer)
         return;
-    unsigned sent = train->path->send(train->path, train->datagrams, train->n, train->segment);
+    IpopPath *path = train->path;
+    unsigned sent = path->send(path, train->datagrams, train->n, train->segment);
+    if (path->too_big && path->send_fragmented) {
+        size_t done = sent * train->segment;
+        sent += path->send_fragmented(path, train->datagrams + done, train->n - done, train->segment);
+    }
+    path->too_big = false;
     if (sent < train->count) {
         ipop_count(&peer->counters.drops[IPOP_DROP_SEND], train->count - sent);
         train->bytes = train->bytes * sent / train->count;
