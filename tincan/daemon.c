@@ -118,6 +118,19 @@ static void addresses_changed(void *user) {
     ipop_control_notify(daemon->control, json_pack("{ss}", "type", "network_changed"));
 }
 
+static void server_judged(void *user, const IpopServerStatus *status) {
+    const char *kind = status->turn ? "TURN" : "STUN", *transport = status->transport == IPOP_TURN_TCP ? "tcp" : "udp";
+    bool bad = status->verdict == IPOP_SERVER_BAD;
+    ipop_log(bad ? IPOP_LOG_ERROR : IPOP_LOG_INFO, "servers", "%s server=%s transport=%s %s: %s", kind, status->server, transport,
+             bad ? "bad" : "good", status->text);
+}
+
+static void nat_judged(void *user, IpopNat nat) {
+    IpopDaemon *daemon = user;
+    ipop_log(IPOP_LOG_INFO, "network", "nat=%s filter=%s outside=%s: %s", ipop_nat_mapping_name(nat.mapping),
+             ipop_nat_filter_name(nat.filter), ipop_servers_outside(daemon->servers), ipop_nat_sentence(nat));
+}
+
 static gboolean on_signal(gpointer data) {
     g_main_loop_quit(((IpopDaemon *)data)->loop);
     return G_SOURCE_CONTINUE;
@@ -175,7 +188,7 @@ IpopDaemon *ipop_daemon_new(const IpopDaemonOptions *options, GError **error) {
     daemon->local.xmpp_error = g_strdup("no ipop-controller has spoken to this ipop-tincan yet");
     daemon->peers = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, free_peer);
     daemon->indices = g_hash_table_new(NULL, NULL);
-    daemon->servers = ipop_servers_new();
+    daemon->servers = ipop_servers_new(&(IpopServersEvents){server_judged, nat_judged}, daemon);
     raise_descriptor_limit();
     if (!open_resources(daemon, options, error)) {
         ipop_daemon_free(daemon);

@@ -4,7 +4,7 @@
 #include "tincan/control/server.h"
 #include "tincan/crypto/identity.h"
 #include "tincan/link/link.h"
-#include "tincan/link/servers.h"
+#include "tincan/stun/servers.h"
 #include "tincan/tun/addresses.h"
 #include "tincan/tun/device.h"
 #include "tincan/tunnel/tunnel.h"

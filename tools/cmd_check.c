@@ -1,13 +1,14 @@
-/* ipop check: configuration, Jabber login, STUN and TURN servers, each said good or bad with the remedy. */
+/* ipop check: configuration, Jabber login, STUN and TURN servers, NAT, each said good or bad with the remedy. */
 #include "controller/conf/conf.h"
 #include "controller/xmpp/xmpp.h"
-#include "tools/probe.h"
+#include "tincan/stun/servers.h"
 #include "tools/text.h"
 #include "tools/tool.h"
 
 #include <jansson.h>
 
 #define LOGIN_MS 10000
+#define SERVERS_MS 7000 /* TURN over two families, and names */
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(IpopConf, ipop_conf_free)
 
@@ -45,66 +46,68 @@ static int finish(Report *r) {
     return r->bad ? IPOP_TOOL_BAD : IPOP_TOOL_GOOD;
 }
 
-/* --- STUN and TURN servers, all at once, each in a thread --- */
+/* --- STUN and TURN servers --- */
 
-typedef struct {
-    const char *server;
-    const IpopConfTurn *turn; /* NULL: STUN */
-    GCancellable *cancellable;
-    GAsyncQueue *done;
-    GThread *thread;
-    bool good;
-    char *text;
-} Probe;
-
-typedef struct {
-    Probe probes[2 * IPOP_CONF_SERVERS_MAX];
-    unsigned n;
-    GCancellable *cancellable;
-    GAsyncQueue *done;
-    gint64 deadline;
-} Probes;
-
-static void *run_probe(void *user) {
-    Probe *p = user;
-    if (p->turn)
-        p->good = ipop_probe_turn(p->server, p->turn->user, p->turn->pass, p->turn->tcp, p->cancellable, &p->text);
-    else
-        p->good = ipop_probe_stun(p->server, p->cancellable, &p->text);
-    g_async_queue_push(p->done, p);
-    return NULL;
+static IpopServers *start_servers(const IpopConf *conf) {
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
+    IpopTurnServer turn[IPOP_SERVERS_MAX];
+    unsigned n_turn = MIN(conf->n_turn, IPOP_SERVERS_MAX);
+    for (unsigned i = 0; i < n_turn; i++)
+        turn[i] = (IpopTurnServer){conf->turn[i].server, conf->turn[i].user, conf->turn[i].pass,
+                                   conf->turn[i].tcp ? IPOP_TURN_TCP : IPOP_TURN_UDP};
+    ipop_servers_set(servers, (const char *const *)conf->stun, MIN(conf->n_stun, IPOP_SERVERS_MAX), turn, n_turn);
+    return servers;
 }
 
-static void start_probe(Probes *all, const char *server, const IpopConfTurn *turn) {
-    Probe *p = &all->probes[all->n++];
-    *p = (Probe){.server = server, .turn = turn, .cancellable = all->cancellable, .done = all->done};
-    p->thread = g_thread_new("probe", run_probe, p);
+/* One that is still being looked up has no verdict. */
+static void report_server(Report *r, const IpopServerStatus *status) {
+    bool silent = status->verdict == IPOP_SERVER_UNKNOWN;
+    g_autofree char *name =
+        g_strdup_printf("%s%s", status->server, !status->turn ? "" : status->transport == IPOP_TURN_TCP ? " (TCP)" : " (UDP)");
+    report(r, status->turn ? "TURN" : "STUN", name, status->verdict == IPOP_SERVER_GOOD ? GOOD : BAD,
+           silent ? "its name can't be resolved (no answer): see to DNS" : status->text);
 }
 
-static void start_probes(Probes *all, const IpopConf *conf) {
-    all->cancellable = g_cancellable_new();
-    all->done = g_async_queue_new();
-    all->deadline = g_get_monotonic_time() + IPOP_PROBE_SECONDS * G_USEC_PER_SEC;
-    for (unsigned i = 0; i < conf->n_stun; i++)
-        start_probe(all, conf->stun[i], NULL);
-    for (unsigned i = 0; i < conf->n_turn; i++)
-        start_probe(all, conf->turn[i].server, &conf->turn[i]);
+static bool relays(const IpopServers *servers, IpopTurnTransport transport) {
+    IpopServerStatus status;
+    for (unsigned i = 0; ipop_servers_status(servers, i, &status); i++)
+        if (status.turn && status.verdict == IPOP_SERVER_GOOD && status.transport == transport)
+            return true;
+    return false;
 }
 
-static void finish_probes(Probes *all, Report *r) {
-    unsigned answered = 0;
-    for (gint64 left; answered < all->n && (left = all->deadline - g_get_monotonic_time()) > 0;)
-        answered += g_async_queue_timeout_pop(all->done, (guint64)left) ? 1 : 0;
-    g_cancellable_cancel(all->cancellable);
-    for (unsigned i = 0; i < all->n; i++) {
-        Probe *p = &all->probes[i];
-        g_thread_join(p->thread);
-        g_autofree char *name = g_strdup_printf("%s%s", p->server, !p->turn ? "" : p->turn->tcp ? " (TCP)" : " (UDP)");
-        report(r, p->turn ? "TURN" : "STUN", name, p->good ? GOOD : BAD, p->text);
-        g_free(p->text);
+/* What this host's place in the network means for its links. */
+static void report_nat(Report *r, const IpopServers *servers) {
+    IpopNat nat = ipop_servers_nat(servers);
+    const char *outside = ipop_servers_outside(servers), *meaning = "";
+    Verdict verdict = GOOD;
+    if (nat.mapping == IPOP_NAT_BLOCKED && relays(servers, IPOP_TURN_UDP)) {
+        meaning = "; a TURN server does over UDP, so it is the STUN servers that are down";
+        verdict = BAD;
+    } else if (nat.mapping == IPOP_NAT_BLOCKED && relays(servers, IPOP_TURN_TCP)) {
+        meaning = "; links go by the TURN server that answers over TCP";
+        verdict = NOTE;
+    } else if (nat.mapping == IPOP_NAT_BLOCKED) {
+        meaning = "; a TURN server with \"transport\": \"tcp\" gets through where only UDP is blocked";
+        verdict = BAD;
+    } else if (nat.mapping == IPOP_NAT_DEPENDENT) {
+        meaning = relays(servers, IPOP_TURN_UDP) || relays(servers, IPOP_TURN_TCP)
+                      ? "; links to hosts behind a NAT or firewall go by a TURN server"
+                      : "; links to hosts behind a NAT or firewall need a TURN server";
+        verdict = NOTE;
+    } else if (nat.mapping == IPOP_NAT_UNKNOWN) {
+        verdict = NOTE;
     }
-    g_object_unref(all->cancellable);
-    g_async_queue_unref(all->done);
+    g_autofree char *text = g_strconcat(ipop_nat_sentence(nat), meaning, NULL);
+    report(r, "NAT", outside, verdict, text);
+}
+
+static void finish_servers(Report *r, const IpopServers *servers) {
+    IpopServerStatus status;
+    for (unsigned i = 0; ipop_servers_status(servers, i, &status); i++)
+        report_server(r, &status);
+    if (ipop_servers_status(servers, 0, &status) && !status.turn)
+        report_nat(r, servers);
 }
 
 static void note_absent_servers(Report *r, const IpopConf *conf) {
@@ -116,9 +119,17 @@ static void note_absent_servers(Report *r, const IpopConf *conf) {
                                                      : "none configured: what the Jabber server offers is used");
 }
 
-/* --- the rest --- */
+/* --- Jabber, in a thread beside --- */
 
-static void check_login(Report *r, const IpopConf *conf) {
+typedef struct {
+    const IpopConf *conf;
+    char *trouble; /* NULL: logged in */
+    gint done;
+} Login;
+
+static void *log_in(void *user) {
+    Login *login = user;
+    const IpopConf *conf = login->conf;
     /* A login with the resource of another throws that one out. */
     g_autofree char *resource = g_strdup_printf("ipop-check-%08x", g_random_int());
     const IpopXmppConfig config = {
@@ -129,8 +140,34 @@ static void check_login(Report *r, const IpopConf *conf) {
         .port = conf->xmpp_port,
         .cafile = conf->xmpp_cafile,
     };
-    g_autofree char *trouble = ipop_xmpp_try_login(&config, LOGIN_MS);
-    report(r, "Jabber", conf->xmpp_username, trouble ? BAD : GOOD, trouble ? trouble : "logged in");
+    login->trouble = ipop_xmpp_try_login(&config, LOGIN_MS);
+    g_atomic_int_set(&login->done, 1);
+    g_main_context_wakeup(NULL);
+    return NULL;
+}
+
+static gboolean end_servers(gpointer data) {
+    *(bool *)data = true;
+    return G_SOURCE_REMOVE;
+}
+
+/* Both at once, since each takes seconds where something is wrong. */
+static void check_network(Report *r, const IpopConf *conf, const char *no_password) {
+    Login login = {.conf = conf, .trouble = g_strdup(no_password), .done = no_password != NULL};
+    GThread *thread = no_password ? NULL : g_thread_new("login", log_in, &login);
+    IpopServers *servers = start_servers(conf);
+    bool late = false;
+    guint limit = g_timeout_add(SERVERS_MS, end_servers, &late);
+    while (!g_atomic_int_get(&login.done) || !(late || ipop_servers_settled(servers)))
+        g_main_context_iteration(NULL, TRUE);
+    if (!late)
+        g_source_remove(limit);
+    if (thread)
+        g_thread_join(thread);
+    report(r, "Jabber", conf->xmpp_username, login.trouble ? BAD : GOOD, login.trouble ? login.trouble : "logged in");
+    g_free(login.trouble);
+    finish_servers(r, servers);
+    ipop_servers_free(servers);
 }
 
 int ipop_cmd_check(const IpopTool *tool, const char *operand) {
@@ -148,16 +185,8 @@ int ipop_cmd_check(const IpopTool *tool, const char *operand) {
     report(&r, "config", tool->config, GOOD, "");
     for (char **warning = conf->warnings; warning && *warning; warning++)
         report(&r, "config", "", NOTE, *warning);
-
-    /* Asked for first, so that waiting for a person does not use up the servers' time. */
     bool have_password = ipop_conf_read_password(conf, &error);
-    Probes probes = {0};
-    start_probes(&probes, conf);
-    if (have_password)
-        check_login(&r, conf);
-    else
-        report(&r, "Jabber", conf->xmpp_username, BAD, error->message);
-    finish_probes(&probes, &r);
+    check_network(&r, conf, have_password ? NULL : error->message);
     note_absent_servers(&r, conf);
     return finish(&r);
 }

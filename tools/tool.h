@@ -1,4 +1,4 @@
-/* tool.h - what all commands of `ipop` are given, and the commands. One thread but for probes (probe.h).
+/* tool.h - what all commands of `ipop` are given, and the commands. One thread but for the login of check.
  *
  * Commands return the exit status: 0 good, 1 the thing asked about is not well, 2 wrong usage or nothing answers. All that
  * they print goes through text.h, since most of it was said by peers and servers.

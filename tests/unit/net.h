@@ -69,13 +69,16 @@ typedef enum {
     NET_STUN_REDIRECTS,         /* names another server (RFC 8489 section 10) */
 } NetStunMood;
 
-typedef struct {
+typedef struct NetStun {
     int fd;
     guint source;
     uint16_t port;
     NetStunMood mood;
     struct sockaddr_in claim; /* said as the mapped address; port 0: that of the asker */
     unsigned asked;
+    /* It names another address of its own (RFC 5780), and answers from these when asked to; fd -1: what is answered so gets lost. */
+    bool two;
+    int other_port_fd, other_ip_fd;
 } NetStun;
 
 static inline size_t net_stun_answer(const NetStun *stun, uint8_t *request, size_t n, const struct sockaddr_in *from,
@@ -104,7 +107,17 @@ static inline size_t net_stun_answer(const NetStun *stun, uint8_t *request, size
         else
             stun_message_append_addr(&out, STUN_ATTRIBUTE_MAPPED_ADDRESS, (struct sockaddr *)&mapped, sizeof mapped);
     }
+    if (stun->two)
+        stun_message_append_addr(&out, (StunAttribute)0x802c, (struct sockaddr *)&mapped, sizeof mapped);
     return stun_agent_finish_message(&agent, &out, NULL, 0);
+}
+
+/* The socket to answer from: the last byte of CHANGE-REQUEST, the first attribute, says it. */
+static inline int net_stun_choose(const NetStun *stun, const uint8_t *request, size_t n) {
+    bool asks = n >= 28 && request[20] == 0 && request[21] == STUN_ATTRIBUTE_CHANGE_REQUEST;
+    if (!stun->two || !asks)
+        return stun->fd;
+    return request[27] & 4 ? stun->other_ip_fd : stun->other_port_fd;
 }
 
 static inline gboolean net_stun_readable(int fd, GIOCondition condition, gpointer data) {
@@ -119,9 +132,12 @@ static inline gboolean net_stun_readable(int fd, GIOCondition condition, gpointe
     size_t size = net_stun_answer(stun, request, (size_t)n, &from, answer, sizeof answer);
     if (size == 0 || stun->mood == NET_STUN_SILENT)
         return G_SOURCE_CONTINUE;
-    int out = stun->mood == NET_STUN_OTHER_SOCKET ? socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0) : fd;
+    bool stray = stun->mood == NET_STUN_OTHER_SOCKET;
+    int out = stray ? socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0) : net_stun_choose(stun, request, (size_t)n);
+    if (out < 0)
+        return G_SOURCE_CONTINUE;
     g_assert_cmpint(sendto(out, answer, size, 0, (struct sockaddr *)&from, from_size), ==, size);
-    if (out != fd)
+    if (stray)
         close(out);
     return G_SOURCE_CONTINUE;
 }

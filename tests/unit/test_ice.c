@@ -195,7 +195,7 @@ static unsigned send_one(IpopPath *path, uint8_t first, size_t n) {
 }
 
 static void test_connect(void) {
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     Side a, b;
     pair_open(&a, &b, servers);
     g_assert_cmpuint(a.batches, ==, 0);
@@ -216,7 +216,7 @@ static void test_connect(void) {
 }
 
 static void test_ipv6(void) {
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     Side a, b;
     side_open(&a, servers, true, "2001:db8:99::1", NULL);
     side_open(&b, servers, false, "2001:db8:99::2", NULL);
@@ -255,7 +255,7 @@ static gpointer send_many(gpointer data) {
 
 /* Both ways at once, each from a thread of its own, as the data thread does. */
 static void test_threads(gconstpointer own_socket) {
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     Side a, b;
     pair_connect(&a, &b, servers, own_socket);
     Sender sender[2] = {{ipop_path_ref(a.path)}, {ipop_path_ref(b.path)}};
@@ -276,7 +276,7 @@ static void test_threads(gconstpointer own_socket) {
 
 /* What isn't ours is not passed on; what is too long for a datagram spoils nothing behind it. */
 static void test_datagrams(gconstpointer own_socket) {
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     Side a, b;
     uint8_t *huge = g_malloc0(70001);
     pair_connect(&a, &b, servers, own_socket);
@@ -303,7 +303,7 @@ static void test_datagrams(gconstpointer own_socket) {
 
 /* Paths may be used as long as they are held, and only they keep anything open. */
 static void test_send_after_close(gconstpointer own_socket) {
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     Side a, b;
     pair_connect(&a, &b, servers, own_socket);
     side_close(&a);
@@ -338,7 +338,7 @@ static gpointer send_on(gpointer data) {
 
 /* The last reference may be the data thread's, given up at any moment of the closing. */
 static void test_close_while_sending(gconstpointer own_socket) {
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     for (unsigned i = 0; i < 20; i++) {
         Side a, b;
         pair_connect(&a, &b, servers, own_socket);
@@ -358,7 +358,7 @@ static void test_close_while_sending(gconstpointer own_socket) {
 
 /* From inside every event, and before any: nothing comes afterwards (the callbacks check), and nothing stays behind. */
 static void test_close_anywhere(void) {
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     for (unsigned when = 0; when < 5; when++) {
         Side a, b;
         pair_open(&a, &b, servers);
@@ -385,7 +385,7 @@ static void test_close_anywhere(void) {
 
 /* The peer's candidates may come before its credentials, several times, and in any number. */
 static void test_early_candidates(void) {
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     Side a, b;
     pair_open(&a, &b, servers);
     a.mute = b.mute = true;
@@ -419,7 +419,7 @@ static void test_early_candidates(void) {
 
 static void test_no_address(void) {
     static char *const lists[][3] = {{NULL}, {"fe80::1", NULL}, {"example.org", "", NULL}, {"192.0.2.77", NULL}};
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++) {
         Side side = {0};
         g_autoptr(GError) error = NULL;
@@ -442,7 +442,7 @@ static void test_dead_turn(void) {
                                     {"10.99.0.4:9", "u", "p", IPOP_TURN_UDP},
                                     {"[2001:db8:99::2]:9", "u", "p", IPOP_TURN_UDP},
                                     {"10.99.0.99:9", "u", "p", IPOP_TURN_UDP}};
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     ipop_servers_set(servers, stuns, 1, turns, G_N_ELEMENTS(turns));
     Side side;
     side_open(&side, servers, true, "10.99.0.1", "2001:db8:99::1");
@@ -466,7 +466,7 @@ static void test_lying_stun(void) {
     net_stun_start(&stun, "10.99.0.3", "127.0.0.1", 0);
     g_autofree char *stun_text = g_strdup_printf("10.99.0.3:%u", stun.port);
     const char *const stuns[] = {stun_text};
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     ipop_servers_set(servers, stuns, 1, NULL, 0);
     Side side;
     side_open(&side, servers, true, "10.99.0.1", NULL);
@@ -487,7 +487,7 @@ static void test_reasons(void) {
         "this host has IPv4 addresses only and the peer IPv6 ones only",
         "no candidates came from the peer",
     };
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     Side side[G_N_ELEMENTS(reasons)], a, b;
     IpopCandidate c;
     pair_open(&a, &b, servers);
@@ -516,7 +516,7 @@ static void test_reasons(void) {
 
 /* Links come and go for months: nothing may stay behind. */
 static void test_cycles(void) {
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     for (unsigned i = 0; i < 200; i++) {
         Side a, b;
         pair_open(&a, &b, servers);

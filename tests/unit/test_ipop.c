@@ -425,11 +425,13 @@ static void test_check(void) {
     assert_contains(bad.out, "Jabber  bad   u@example.org: ");
     assert_contains(bad.out, "STUN    bad   127.0.0.1:");
     assert_contains(bad.out, "TURN    bad   127.0.0.1:");
-    g_assert_cmpuint(lines(bad.out), ==, 4);
+    assert_contains(bad.out, "NAT     bad ");
+    assert_contains(bad.out, "\"transport\": \"tcp\"");
+    g_assert_cmpuint(lines(bad.out), ==, 5);
     g_assert_cmpint(json.status, ==, IPOP_TOOL_BAD);
     json_t *object = ipop_json_parse(json.out, strlen(json.out));
     g_assert_true(json_is_false(json_object_get(object, "good")));
-    g_assert_cmpuint(json_array_size(json_object_get(object, "checks")), ==, 4);
+    g_assert_cmpuint(json_array_size(json_object_get(object, "checks")), ==, 5);
     json_decref(object);
     remove_dir(dir);
 }

@@ -1,5 +1,5 @@
 /* test_servers.c - which STUN server is chosen, what is believed, which TURN servers come out. */
-#include "tincan/link/servers.h"
+#include "tincan/stun/servers.h"
 
 #include "tests/unit/net.h"
 
@@ -27,13 +27,13 @@ static void set_stun(IpopServers *servers, const char *a, const char *b) {
 }
 
 static void test_none(void) {
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     char ip[46];
     uint16_t port;
     g_assert_false(ipop_servers_stun(servers, ip, &port));
     set_stun(servers, NULL, NULL);
     g_assert_false(ipop_servers_stun(servers, ip, &port));
-    g_assert_cmpint(ipop_servers_nat(servers), ==, IPOP_NAT_UNKNOWN);
+    g_assert_cmpint(ipop_servers_nat(servers).mapping, ==, IPOP_NAT_UNKNOWN);
     ipop_servers_refresh(servers);
     ipop_servers_free(servers);
     ipop_servers_free(NULL);
@@ -60,7 +60,7 @@ static void test_texts(void) {
                                       "[localhost]:1",
                                       "[::1]]:1",
                                       "localhost/x"};
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     char ip[46];
     uint16_t port;
     for (unsigned i = 0; i < G_N_ELEMENTS(good); i++) {
@@ -82,7 +82,7 @@ static void test_first_answer(void) {
     net_stun_start(&good, "10.99.0.2", NULL, 0);
     silent.mood = NET_STUN_SILENT;
     g_autofree char *a = at("10.99.0.1", silent.port), *b = at("10.99.0.2", good.port);
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     set_stun(servers, a, b);
     assert_stun(servers, "10.99.0.1", silent.port);
     NET_WAIT(chosen(servers, "10.99.0.2", good.port));
@@ -105,7 +105,7 @@ static void test_gives_up(void) {
     net_stun_start(&silent, "10.99.0.1", NULL, 0);
     silent.mood = NET_STUN_SILENT;
     g_autofree char *a = at("10.99.0.1", silent.port);
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     unsigned before = net_count_fds();
     set_stun(servers, a, NULL);
     g_assert_cmpuint(net_count_fds(), ==, before + 1);
@@ -126,13 +126,13 @@ static void test_false_answers(void) {
         liar.mood = moods[i];
         good.mood = NET_STUN_SILENT;
         g_autofree char *a = at("10.99.0.1", liar.port), *b = at("10.99.0.2", good.port);
-        IpopServers *servers = ipop_servers_new();
+        IpopServers *servers = ipop_servers_new(NULL, NULL);
         set_stun(servers, a, b);
         NET_WAIT(liar.asked >= 2);
         good.mood = NET_STUN_GOOD;
         NET_WAIT(chosen(servers, "10.99.0.2", good.port));
         g_assert_cmpuint(third.asked, ==, 0);
-        g_assert_cmpint(ipop_servers_nat(servers), ==, IPOP_NAT_UNKNOWN);
+        g_assert_cmpint(ipop_servers_nat(servers).mapping, ==, IPOP_NAT_UNKNOWN);
         ipop_servers_free(servers);
         net_stun_stop(&liar);
         net_stun_stop(&good);
@@ -155,16 +155,112 @@ static void test_mapping(void) {
         net_stun_start(&one, cases[i].first_ip, NULL, cases[i].first_claim);
         net_stun_start(&two, cases[i].second_ip, NULL, cases[i].second_claim);
         g_autofree char *a = at(cases[i].first_ip, one.port), *b = at(cases[i].second_ip, two.port);
-        IpopServers *servers = ipop_servers_new();
+        IpopServers *servers = ipop_servers_new(NULL, NULL);
         unsigned before = net_count_fds();
         set_stun(servers, a, b);
         NET_WAIT(net_count_fds() == before); /* the round is over */
         g_assert_cmpuint(one.asked + two.asked, ==, 2);
-        g_assert_cmpint(ipop_servers_nat(servers), ==, cases[i].expected);
+        g_assert_cmpint(ipop_servers_nat(servers).mapping, ==, cases[i].expected);
         ipop_servers_free(servers);
         net_stun_stop(&one);
         net_stun_stop(&two);
     }
+}
+
+/* Who gets in: the server's answers from other places do, do not, or are not given. */
+static void test_filter(void) {
+    enum { LOST, SAME, OTHER };
+    static const struct {
+        int port, ip;
+        IpopNatFilter expected;
+    } cases[] = {{OTHER, OTHER, IPOP_NAT_FILTER_NONE},
+                 {OTHER, LOST, IPOP_NAT_FILTER_ADDRESS},
+                 {LOST, LOST, IPOP_NAT_FILTER_PORT},
+                 {SAME, SAME, IPOP_NAT_FILTER_UNKNOWN}};
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        NetStun one, port, ip;
+        net_stun_start(&one, "10.99.0.1", "10.99.0.1", 0); /* the host's own address: no NAT */
+        net_stun_start(&port, "10.99.0.1", NULL, 0);
+        net_stun_start(&ip, "10.99.0.2", NULL, 0);
+        one.two = true;
+        one.other_port_fd = (int[]){-1, one.fd, port.fd}[cases[i].port];
+        one.other_ip_fd = (int[]){-1, one.fd, ip.fd}[cases[i].ip];
+        g_autofree char *a = at("10.99.0.1", one.port);
+        IpopServers *servers = ipop_servers_new(NULL, NULL);
+        set_stun(servers, a, NULL);
+        NET_WAIT(ipop_servers_settled(servers));
+        g_assert_cmpint(ipop_servers_nat(servers).mapping, ==, IPOP_NAT_NONE);
+        g_assert_cmpint(ipop_servers_nat(servers).filter, ==, cases[i].expected);
+        g_assert_cmpstr(ipop_servers_outside(servers), ==, "10.99.0.1");
+        ipop_servers_free(servers);
+        g_assert_cmpuint(port.asked + ip.asked, ==, 0);
+        net_stun_stop(&one);
+        net_stun_stop(&port);
+        net_stun_stop(&ip);
+    }
+}
+
+typedef struct {
+    unsigned servers, nats;
+    char *text; /* of the last one */
+    IpopServerVerdict verdict;
+    IpopNat nat;
+} Told;
+
+static void on_server(void *user, const IpopServerStatus *status) {
+    Told *told = user;
+    told->servers++;
+    told->verdict = status->verdict;
+    g_free(told->text);
+    told->text = g_strdup(status->text);
+}
+
+static void on_nat(void *user, IpopNat nat) {
+    Told *told = user;
+    told->nats++;
+    told->nat = nat;
+}
+
+/* What is wrong is told once, with its cause, and again when it is well. */
+static void test_verdicts(void) {
+    static const IpopServersEvents events = {on_server, on_nat};
+    NetStun stun;
+    Told told = {0};
+    IpopServerStatus status;
+    net_stun_start(&stun, "10.99.0.1", NULL, 0);
+    stun.mood = NET_STUN_SILENT;
+    g_autofree char *a = at("10.99.0.1", stun.port);
+    IpopServers *servers = ipop_servers_new(&events, &told);
+    set_stun(servers, a, NULL);
+    g_assert_false(ipop_servers_settled(servers));
+    g_assert_true(ipop_servers_status(servers, 0, &status));
+    g_assert_cmpint(status.verdict, ==, IPOP_SERVER_UNKNOWN);
+    for (unsigned round = 0; round < 2; round++) {
+        NET_WAIT(ipop_servers_settled(servers));
+        g_assert_cmpuint(told.servers, ==, 1);
+        g_assert_cmpint(told.verdict, ==, IPOP_SERVER_BAD);
+        g_assert_nonnull(strstr(told.text, "does not answer"));
+        g_assert_cmpint(told.nat.mapping, ==, IPOP_NAT_BLOCKED);
+        stun.mood = round ? NET_STUN_GOOD : NET_STUN_SILENT;
+        ipop_servers_refresh(servers);
+    }
+    NET_WAIT(ipop_servers_settled(servers));
+    g_assert_cmpuint(told.servers, ==, 2);
+    g_assert_cmpint(told.verdict, ==, IPOP_SERVER_GOOD);
+    g_assert_cmpuint(told.nats, ==, 2); /* one server alone can't tell the mapping */
+    g_assert_cmpint(told.nat.mapping, ==, IPOP_NAT_UNKNOWN);
+
+    set_stun(servers, "nowhere.invalid", NULL);
+    g_assert_true(ipop_servers_resolving(servers));
+    g_assert_true(ipop_servers_choosing(servers));
+    NET_WAIT(ipop_servers_settled(servers));
+    g_assert_false(ipop_servers_resolving(servers));
+    g_assert_cmpint(told.verdict, ==, IPOP_SERVER_BAD);
+    g_assert_nonnull(strstr(told.text, "can't be resolved"));
+    g_assert_false(ipop_servers_status(servers, 1, &status));
+    ipop_servers_free(servers);
+    g_free(told.text);
+    net_stun_stop(&stun);
 }
 
 static void test_name(void) {
@@ -178,7 +274,7 @@ static void test_name(void) {
     const char *user, *pass;
     IpopTurnTransport transport;
 
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     ipop_servers_set(servers, list, 1, turn, 1);
     g_assert_false(ipop_servers_stun(servers, ip, &port));
     g_assert_false(ipop_servers_turn(servers, 0, ip, &port, &user, &pass, &transport));
@@ -211,7 +307,7 @@ static void test_turn(void) {
     uint16_t port;
     const char *user, *pass;
     IpopTurnTransport transport;
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     ipop_servers_set(servers, NULL, 0, turn, G_N_ELEMENTS(turn));
     g_assert_true(ipop_servers_turn(servers, 0, ip, &port, &user, &pass, &transport));
     g_assert_cmpstr(ip, ==, "192.0.2.1");
@@ -238,7 +334,7 @@ static void test_bounded(void) {
         stun[i] = "192.0.2.1";
         turn[i] = (IpopTurnServer){"192.0.2.1", "u", "p", IPOP_TURN_UDP};
     }
-    IpopServers *servers = ipop_servers_new();
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
     ipop_servers_set(servers, stun, G_N_ELEMENTS(stun), turn, G_N_ELEMENTS(turn));
     g_assert_true(ipop_servers_turn(servers, IPOP_SERVERS_MAX - 1, ip, &port, &user, &pass, &transport));
     g_assert_false(ipop_servers_turn(servers, IPOP_SERVERS_MAX, ip, &port, &user, &pass, &transport));
@@ -246,6 +342,7 @@ static void test_bounded(void) {
 }
 
 int main(int argc, char **argv) {
+    g_setenv("RES_OPTIONS", "timeout:1 attempts:1", TRUE); /* nobody answers for names here */
     g_test_init(&argc, &argv, NULL);
     if (!net_enter()) {
         g_print("1..0 # SKIP a network namespace needs root\n");
@@ -257,6 +354,8 @@ int main(int argc, char **argv) {
     g_test_add_func("/servers/gives-up", test_gives_up);
     g_test_add_func("/servers/false-answers", test_false_answers);
     g_test_add_func("/servers/nat-mapping", test_mapping);
+    g_test_add_func("/servers/nat-filter", test_filter);
+    g_test_add_func("/servers/verdicts", test_verdicts);
     g_test_add_func("/servers/name", test_name);
     g_test_add_func("/servers/turn", test_turn);
     g_test_add_func("/servers/bounded", test_bounded);

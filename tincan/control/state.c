@@ -14,18 +14,32 @@ static void make_mac(const IpopUid *uid, char ret_text[static 18]) {
     g_snprintf(ret_text, 18, "02:%.2s:%.2s:%.2s:%.2s:%.2s", h, h + 2, h + 4, h + 6, h + 8);
 }
 
+static json_t *servers(const IpopServers *all) {
+    static const char *const verdicts[] = {"unknown", "good", "bad"};
+    json_t *list = json_array();
+    IpopServerStatus status;
+    for (unsigned i = 0; ipop_servers_status(all, i, &status); i++)
+        json_array_append_new(list, json_pack("{ss ss ss ss ss}", "kind", status.turn ? "turn" : "stun", "server", status.server,
+                                              "transport", status.transport == IPOP_TURN_TCP ? "tcp" : "udp", "verdict",
+                                              verdicts[status.verdict], "text", status.text));
+    return list;
+}
+
 json_t *ipop_state_local(const IpopDaemon *daemon) {
     const IpopLocal *local = &daemon->local;
     const IpopTunConfig *addresses = &local->addresses;
-    char fpr[IPOP_FPR_SIZE], key[IPOP_KEY_TEXT_SIZE], mac[18] = "";
+    char fpr[IPOP_FPR_SIZE], key[IPOP_KEY_TEXT_SIZE], mac[18] = "", nat[IPOP_NAT_TEXT_MAX + 1];
     ipop_fingerprint(daemon->identity->public_key, fpr);
     ipop_key_to_text(daemon->identity->public_key, key);
     if (*addresses->ip4)
         make_mac(&daemon->identity->uid, mac);
-    return json_pack("{ss ss ss ss ss ss ss ss ss ss ss ss ss sI}", "type", "local_state", "_uid", daemon->identity->uid.hex, "_fpr",
-                     fpr, "_key", key, "_suites", ipop_suites_text(ipop_handshake_suites()), "_ip4", addresses->ip4, "_ip6", addresses->ip6, "_mac", mac, "_name", local->name, "_jid",
-                     local->jid, "_xmpp", local->xmpp, "_xmpp_error", local->xmpp_error, "_version", IPOP_VERSION, "_peers",
-                     (json_int_t)g_hash_table_size(daemon->peers));
+    ipop_nat_text(ipop_servers_nat(daemon->servers), nat);
+    return json_pack("{ss ss ss ss ss ss ss ss ss ss ss ss ss sI ss ss so}", "type", "local_state", "_uid",
+                     daemon->identity->uid.hex, "_fpr", fpr, "_key", key, "_suites", ipop_suites_text(ipop_handshake_suites()),
+                     "_ip4", addresses->ip4, "_ip6", addresses->ip6, "_mac", mac, "_name", local->name, "_jid", local->jid,
+                     "_xmpp", local->xmpp, "_xmpp_error", local->xmpp_error, "_version", IPOP_VERSION, "_peers",
+                     (json_int_t)g_hash_table_size(daemon->peers), "_nat", nat, "_outside",
+                     ipop_servers_outside(daemon->servers), "_servers", servers(daemon->servers));
 }
 
 static json_t *drops(const IpopTunnelCounters *counters) {

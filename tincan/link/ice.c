@@ -13,6 +13,7 @@
 #define BATCH_US 50000           /* between two messages with candidates */
 #define RELAY_DELAY_US 20000     /* how long the STUN request goes ahead of the TURN ones */
 #define END_LIMIT_US 5000000     /* candidates that come later than this are not waited for */
+#define NAMES_POLL_US 5000       /* while gathering waits for the servers' addresses */
 #define DATA_FIRST_BYTE 0x80     /* ours; below are STUN and ChannelData (RFC 7983) */
 #define EVENTS_MAX 256           /* waiting for the main loop; only a broken libnice makes so many */
 #define RELAYED_MAX 1400         /* a TURN server may fragment what is longer, and then nobody would know */
@@ -62,7 +63,7 @@ typedef struct {
     char *ufrag, *pwd; /* own */
     IpopCandidate batch[IPOP_CANDIDATES_MAX];
     unsigned n_batch;
-    int64_t batch_at, relays_at, end_at; /* monotonic; INT64_MAX: not planned; relays_at 0: not yet */
+    int64_t gather_at, batch_at, relays_at, end_at; /* monotonic; INT64_MAX: not planned; relays_at 0: not yet */
     int64_t relay_delay;
     bool relays_asked, gathered, ended;
     Count local, remote;
@@ -270,10 +271,10 @@ static bool share_family(const Ice *ice) {
 static char *explain_failure(const Ice *ice) {
     if (ice->was_connected)
         return g_strdup("the peer stopped answering the checks of a path that had worked");
-    if (ice->remote.n == 0)
-        return g_strdup("no candidates came from the peer");
     if (ice->local.n == 0)
         return g_strdup("no local address to reach the peer from");
+    if (ice->remote.n == 0)
+        return g_strdup("no candidates came from the peer");
     if (!share_family(ice))
         return g_strdup_printf("this host has %s addresses only and the peer %s ones only", ice->local.v4 ? "IPv4" : "IPv6",
                                ice->remote.v4 ? "IPv4" : "IPv6");
@@ -375,17 +376,88 @@ static unsigned ask_relays(Ice *ice) {
     return n;
 }
 
+static NiceCandidate *to_nice(const Ice *ice, const IpopCandidate *c) {
+    static const NiceCandidateType types[] = {
+        [IPOP_CANDIDATE_HOST] = NICE_CANDIDATE_TYPE_HOST,
+        [IPOP_CANDIDATE_SRFLX] = NICE_CANDIDATE_TYPE_SERVER_REFLEXIVE,
+        [IPOP_CANDIDATE_PRFLX] = NICE_CANDIDATE_TYPE_PEER_REFLEXIVE,
+        [IPOP_CANDIDATE_RELAY] = NICE_CANDIDATE_TYPE_RELAYED,
+    };
+    NiceCandidate *candidate = nice_candidate_new(types[c->type]);
+    candidate->transport = NICE_CANDIDATE_TRANSPORT_UDP;
+    candidate->stream_id = ice->stream;
+    candidate->component_id = COMPONENT;
+    candidate->priority = c->priority;
+    g_strlcpy(candidate->foundation, c->foundation, sizeof candidate->foundation);
+    nice_address_set_from_string(&candidate->addr, c->ip);
+    nice_address_set_port(&candidate->addr, c->port);
+    if (nice_address_set_from_string(&candidate->base_addr, c->rel_ip))
+        nice_address_set_port(&candidate->base_addr, c->rel_port);
+    return candidate;
+}
+
+/* Gives libnice what has come so far; it needs the credentials first, and own candidates to pair them with. */
+static void apply_remote(Ice *ice) {
+    if (!ice->has_remote || ice->gather_at != INT64_MAX)
+        return;
+    GSList *list = NULL;
+    for (; ice->n_applied < ice->n_remote; ice->n_applied++)
+        list = g_slist_prepend(list, to_nice(ice, &ice->remote_candidates[ice->n_applied]));
+    list = g_slist_reverse(list);
+    if (list)
+        nice_agent_set_remote_candidates(ice->agent, ice->stream, COMPONENT, list);
+    g_slist_free_full(list, (GDestroyNotify)nice_candidate_free);
+    if (ice->remote_end)
+        nice_agent_peer_candidate_gathering_done(ice->agent, ice->stream);
+}
+
+/* With no STUN server the relays need not wait for anything. */
+static void set_stun(Ice *ice) {
+    char ip[INET6_ADDRSTRLEN];
+    uint16_t port;
+    if (!ipop_servers_stun(ice->servers, ip, &port))
+        return;
+    g_object_set(ice->agent, "stun-server", ip, "stun-server-port", (guint)port, NULL);
+    ice->relay_delay = RELAY_DELAY_US;
+}
+
+/* libnice takes the STUN server when gathering begins, and never later. */
+static bool gather(Ice *ice) {
+    ice->gather_at = INT64_MAX;
+    ice->relays_at = 0;
+    set_stun(ice);
+    bool gathering = nice_agent_gather_candidates(ice->agent, ice->stream);
+    apply_remote(ice);
+    return gathering;
+}
+
+static void run_gathering(Ice *ice, int64_t now) {
+    if (ipop_servers_choosing(ice->servers))
+        ice->gather_at = now + NAMES_POLL_US;
+    else if (!gather(ice))
+        handle_state(ice, IPOP_TRANSPORT_FAILED);
+}
+
+static void run_relays(Ice *ice, int64_t now) {
+    if (ipop_servers_resolving(ice->servers)) {
+        ice->relays_at = now + NAMES_POLL_US;
+        return;
+    }
+    ice->relays_at = INT64_MAX;
+    ice->relays_asked = true;
+    /* libnice says a second time that it is done when it was asked for relays. */
+    if (ask_relays(ice) > 0)
+        ice->gathered = false;
+}
+
 static void run_timers(Ice *ice, int64_t now) {
     /* From the first turn on: libnice makes its STUN query in that one, however late it comes. */
     if (ice->relays_at == 0)
         ice->relays_at = now + ice->relay_delay;
-    if (now >= ice->relays_at) {
-        ice->relays_at = INT64_MAX;
-        ice->relays_asked = true;
-        /* libnice says a second time that it is done when it was asked for relays. */
-        if (ask_relays(ice) > 0)
-            ice->gathered = false;
-    }
+    if (now >= ice->gather_at)
+        run_gathering(ice, now);
+    else if (now >= ice->relays_at)
+        run_relays(ice, now);
     if (!ice->ended && ((ice->gathered && ice->relays_asked) || now >= ice->end_at))
         flush(ice, true);
     else if (now >= ice->batch_at)
@@ -422,7 +494,7 @@ static Event *pop(Ice *ice) {
 }
 
 static void plan_next(Ice *ice) {
-    int64_t next = MIN(ice->batch_at, ice->relays_at);
+    int64_t next = MIN(MIN(ice->gather_at, ice->batch_at), ice->relays_at);
     if (!ice->ended)
         next = MIN(next, ice->end_at);
     g_mutex_lock(&ice->lock);
@@ -462,41 +534,6 @@ static GSource *source_new(Ice *ice) {
 }
 
 /* --- from the owner --- */
-
-static NiceCandidate *to_nice(const Ice *ice, const IpopCandidate *c) {
-    static const NiceCandidateType types[] = {
-        [IPOP_CANDIDATE_HOST] = NICE_CANDIDATE_TYPE_HOST,
-        [IPOP_CANDIDATE_SRFLX] = NICE_CANDIDATE_TYPE_SERVER_REFLEXIVE,
-        [IPOP_CANDIDATE_PRFLX] = NICE_CANDIDATE_TYPE_PEER_REFLEXIVE,
-        [IPOP_CANDIDATE_RELAY] = NICE_CANDIDATE_TYPE_RELAYED,
-    };
-    NiceCandidate *candidate = nice_candidate_new(types[c->type]);
-    candidate->transport = NICE_CANDIDATE_TRANSPORT_UDP;
-    candidate->stream_id = ice->stream;
-    candidate->component_id = COMPONENT;
-    candidate->priority = c->priority;
-    g_strlcpy(candidate->foundation, c->foundation, sizeof candidate->foundation);
-    nice_address_set_from_string(&candidate->addr, c->ip);
-    nice_address_set_port(&candidate->addr, c->port);
-    if (nice_address_set_from_string(&candidate->base_addr, c->rel_ip))
-        nice_address_set_port(&candidate->base_addr, c->rel_port);
-    return candidate;
-}
-
-/* Gives libnice what has come so far; it needs the credentials first. */
-static void apply_remote(Ice *ice) {
-    if (!ice->has_remote)
-        return;
-    GSList *list = NULL;
-    for (; ice->n_applied < ice->n_remote; ice->n_applied++)
-        list = g_slist_prepend(list, to_nice(ice, &ice->remote_candidates[ice->n_applied]));
-    list = g_slist_reverse(list);
-    if (list)
-        nice_agent_set_remote_candidates(ice->agent, ice->stream, COMPONENT, list);
-    g_slist_free_full(list, (GDestroyNotify)nice_candidate_free);
-    if (ice->remote_end)
-        nice_agent_peer_candidate_gathering_done(ice->agent, ice->stream);
-}
 
 /* A generation has one pair of credentials: others than the first belong to another one and are ignored. */
 static void set_remote(IpopTransport *transport, const char *ufrag, const char *pwd) {
@@ -568,23 +605,12 @@ static NiceAgent *agent_new(Ice *ice, bool controlling) {
     return agent;
 }
 
-/* With no STUN server the relays need not wait for anything. */
-static void set_stun(Ice *ice) {
-    char ip[46];
-    uint16_t port;
-    if (!ipop_servers_stun(ice->servers, ip, &port))
-        return;
-    g_object_set(ice->agent, "stun-server", ip, "stun-server-port", (guint)port, NULL);
-    ice->relay_delay = RELAY_DELAY_US;
-}
-
 static bool start(Ice *ice, const IpopIceConfig *config) {
     ice->stream = nice_agent_add_stream(ice->agent, 1);
-    set_stun(ice);
     return add_addresses(ice, config->addresses) > 0 &&
            nice_agent_get_local_credentials(ice->agent, ice->stream, &ice->ufrag, &ice->pwd) &&
            nice_agent_attach_recv(ice->agent, ice->stream, COMPONENT, NULL, on_datagram, ice) &&
-           nice_agent_gather_candidates(ice->agent, ice->stream);
+           (ipop_servers_choosing(ice->servers) || gather(ice));
 }
 
 IpopTransport *ipop_ice_new(const IpopIceConfig *config, const IpopTransportEvents *events, void *user, GError **error) {
@@ -595,7 +621,7 @@ IpopTransport *ipop_ice_new(const IpopIceConfig *config, const IpopTransportEven
     ice->user = user;
     ice->servers = config->servers;
     ice->state = IPOP_TRANSPORT_GATHERING;
-    ice->batch_at = INT64_MAX;
+    ice->batch_at = ice->relays_at = INT64_MAX;
     ice->end_at = g_get_monotonic_time() + END_LIMIT_US;
     g_mutex_init(&ice->lock);
     ice->agent = agent_new(ice, config->controlling);

@@ -2,7 +2,7 @@
  * it. Main thread; its path is sent on by the data thread. */
 #pragma once
 
-#include "tincan/link/servers.h"
+#include "tincan/stun/servers.h"
 #include "tincan/link/transport.h"
 
 typedef struct {

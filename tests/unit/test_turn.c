@@ -1,6 +1,7 @@
-/* All is on the loopback of a network namespace of the test's own, where nobody else takes a port. */
+/* test_turn.c - what the trial of a TURN server finds out. All is on the loopback of a network namespace of the test's own,
+ * where nobody else takes a port. */
 #include "tests/unit/net.h"
-#include "tools/probe.h"
+#include "tincan/stun/turn.h"
 
 #include <glib/gstdio.h>
 #include <sys/wait.h>
@@ -14,9 +15,8 @@ struct Standin {
     int fd;
     bool stream;
     Act act;
-    char server[32];
+    IpopAddress server;
     GThread *thread;
-    GCancellable *cancellable; /* the asker's */
     unsigned asked;
 };
 
@@ -62,18 +62,18 @@ static void *serve_datagrams(void *user) {
     }
 }
 
-static unsigned bind_loopback(int fd) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t n = sizeof address;
-    g_assert_cmpint(bind(fd, (struct sockaddr *)&address, n), ==, 0);
-    g_assert_cmpint(getsockname(fd, (struct sockaddr *)&address, &n), ==, 0);
-    return ntohs(address.sin_port);
+static IpopAddress bind_loopback(int fd) {
+    IpopAddress address = {.v4 = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}}};
+    socklen_t n = sizeof address.v4;
+    g_assert_cmpint(bind(fd, &address.any, n), ==, 0);
+    g_assert_cmpint(getsockname(fd, &address.any, &n), ==, 0);
+    return address;
 }
 
 static void standin_start(Standin *s, bool stream, Act act) {
-    *s = (Standin){.stream = stream, .act = act, .cancellable = g_cancellable_new()};
+    *s = (Standin){.stream = stream, .act = act};
     s->fd = socket(AF_INET, (stream ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
-    g_snprintf(s->server, sizeof s->server, "127.0.0.1:%u", bind_loopback(s->fd));
+    s->server = bind_loopback(s->fd);
     if (stream)
         g_assert_cmpint(listen(s->fd, 1), ==, 0);
     s->thread = g_thread_new("standin", stream ? serve_stream : serve_datagrams, s);
@@ -83,39 +83,12 @@ static void standin_stop(Standin *s) {
     shutdown(s->fd, SHUT_RDWR);
     g_thread_join(s->thread);
     close(s->fd);
-    g_object_unref(s->cancellable);
 }
 
 /* --- what it can do --- */
 
 static size_t be_silent(Standin *s, uint8_t *request, size_t n, uint8_t *answer, size_t size) {
-    g_cancellable_cancel(s->cancellable);
     return 0;
-}
-
-/* Says nothing the first time: the datagram got lost. */
-static size_t answer_binding(Standin *s, uint8_t *request, size_t n, uint8_t *answer, size_t size) {
-    struct sockaddr_in mapped = {.sin_family = AF_INET, .sin_port = htons(5), .sin_addr = {htonl(0xcb007107)}};
-    StunAgent agent;
-    StunMessage in, out;
-    if (s->asked == 1)
-        return 0;
-    stun_agent_init(&agent, STUN_ALL_KNOWN_ATTRIBUTES, STUN_COMPATIBILITY_RFC5389, STUN_AGENT_USAGE_IGNORE_CREDENTIALS);
-    g_assert_cmpint(stun_agent_validate(&agent, &in, request, n, NULL, NULL), ==, STUN_VALIDATION_SUCCESS);
-    stun_agent_init_response(&agent, &out, answer, size, &in);
-    stun_message_append_xor_addr(&out, STUN_ATTRIBUTE_XOR_MAPPED_ADDRESS, (struct sockaddr_storage *)&mapped, sizeof mapped);
-    return stun_agent_finish_message(&agent, &out, NULL, 0);
-}
-
-/* An answer to another request, then nothing. */
-static size_t answer_another(Standin *s, uint8_t *request, size_t n, uint8_t *answer, size_t size) {
-    request[12] ^= 1;
-    if (s->asked > 1)
-        return be_silent(s, request, n, answer, size);
-    s->asked++;
-    size_t answer_n = answer_binding(s, request, n, answer, size);
-    s->asked--;
-    return answer_n;
 }
 
 /* Asks for credentials, then refuses them with the code that stands in the user's name. */
@@ -137,61 +110,52 @@ static size_t refuse(Standin *s, uint8_t *request, size_t n, uint8_t *answer, si
 /* Bytes that are no STUN, and over TCP a length that never comes. */
 static size_t babble(Standin *s, uint8_t *request, size_t n, uint8_t *answer, size_t size) {
     memset(answer, 0xff, 40);
-    if (s->asked > 1)
-        g_cancellable_cancel(s->cancellable);
     return 40;
 }
 
 /* --- tests --- */
 
-static void test_stun_good(void) {
-    Standin s;
-    g_autofree char *text = NULL;
-    standin_start(&s, false, answer_binding);
-    g_assert_true(ipop_probe_stun(s.server, s.cancellable, &text));
-    g_assert_cmpstr(text, ==, "sees this host as 203.0.113.7:5");
-    standin_stop(&s);
-    g_assert_cmpuint(s.asked, ==, 2);
+typedef struct {
+    bool done;
+    IpopTurnOutcome outcome;
+    char *text;
+} Result;
+
+static void on_done(void *user, IpopTurnOutcome outcome, const char *text) {
+    Result *result = user;
+    g_assert_false(result->done);
+    *result = (Result){true, outcome, g_strdup(text)};
 }
 
-static void test_stun_bad(void) {
-    const Act acts[] = {be_silent, answer_another, babble};
-    for (size_t i = 0; i < G_N_ELEMENTS(acts); i++) {
-        Standin s;
-        g_autofree char *text = NULL;
-        standin_start(&s, false, acts[i]);
-        g_assert_false(ipop_probe_stun(s.server, s.cancellable, &text));
-        g_assert_nonnull(strstr(text, "does not answer over UDP"));
-        standin_stop(&s);
-    }
+/* The sentence, owned by the caller. */
+static char *trial(const IpopAddress *server, bool tcp, const char *user, const char *password, IpopTurnOutcome expected) {
+    Result result = {0};
+    unsigned before = net_count_fds();
+    IpopTurnTrial *t = ipop_turn_try(server, tcp, user, password, on_done, &result);
+    NET_WAIT(result.done);
+    g_assert_cmpint(result.outcome, ==, expected);
+    if (expected == IPOP_TURN_GOOD)
+        NET_WAIT(net_count_fds() == before); /* what was allocated is released */
+    ipop_turn_trial_free(t);
+    return result.text;
 }
 
 static void test_nobody(void) {
-    g_autoptr(GCancellable) cancellable = g_cancellable_new();
     int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    g_autofree char *udp_server = g_strdup_printf("127.0.0.1:%u", bind_loopback(udp));
-    g_autofree char *tcp_server = g_strdup_printf("127.0.0.1:%u", bind_loopback(tcp)); /* bound, and does not listen */
-    g_autofree char *stun = NULL, *turn = NULL, *turn_tcp = NULL;
+    IpopAddress gone = bind_loopback(udp), deaf = bind_loopback(tcp); /* bound, and does not listen */
+    IpopAddress no_route = {.v6 = {.sin6_family = AF_INET6, .sin6_port = htons(3478)}};
+    g_assert_cmpint(inet_pton(AF_INET6, "2001:db8:1::1", &no_route.v6.sin6_addr), ==, 1);
     close(udp);
-    g_assert_false(ipop_probe_stun(udp_server, cancellable, &stun));
-    g_assert_false(ipop_probe_turn(udp_server, "u", "p", false, cancellable, &turn));
-    g_assert_false(ipop_probe_turn(tcp_server, "u", "p", true, cancellable, &turn_tcp));
-    g_assert_cmpstr(stun, ==, turn);
+    g_autofree char *turn = trial(&gone, false, "u", "p", IPOP_TURN_SILENT);
+    g_autofree char *turn_tcp = trial(&deaf, true, "u", "p", IPOP_TURN_SILENT);
+    g_autofree char *unsent = trial(&no_route, false, "u", "p", IPOP_TURN_SILENT);
+    g_assert_nonnull(strstr(turn, "does not answer over UDP"));
     g_assert_nonnull(strstr(turn_tcp, "does not answer over TCP"));
+    g_assert_cmpstr(unsent, ==, turn);
     close(tcp);
 }
 
-static void test_no_address(void) {
-    g_autoptr(GCancellable) cancellable = g_cancellable_new();
-    const char *const bad[] = {"", "a:b:c", "host:99999", "[::1"};
-    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
-        g_autofree char *text = NULL;
-        g_assert_false(ipop_probe_stun(bad[i], cancellable, &text));
-        g_assert_nonnull(text);
-    }
-}
-
-static void test_turn_refused(void) {
+static void test_refused(void) {
     const struct {
         const char *code, *part;
     } cases[] = {{"401", "refuses these credentials"}, {"403", "forbids"},        {"442", "does not relay UDP"},
@@ -200,9 +164,8 @@ static void test_turn_refused(void) {
     for (int stream = 0; stream < 2; stream++)
         for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
             Standin s;
-            g_autofree char *text = NULL;
             standin_start(&s, stream, refuse);
-            g_assert_false(ipop_probe_turn(s.server, cases[i].code, "p", stream, s.cancellable, &text));
+            g_autofree char *text = trial(&s.server, stream, cases[i].code, "p", IPOP_TURN_BAD);
             if (!strstr(text, cases[i].part))
                 g_error("no \"%s\" in: %s", cases[i].part, text);
             standin_stop(&s);
@@ -210,32 +173,55 @@ static void test_turn_refused(void) {
         }
 }
 
-static void test_turn_babble(void) {
+static void test_no_answer(void) {
+    const Act acts[] = {be_silent, babble};
+    for (int stream = 0; stream < 2; stream++)
+        for (size_t i = 0; i < G_N_ELEMENTS(acts); i++) {
+            Standin s;
+            standin_start(&s, stream, acts[i]);
+            g_autofree char *text = trial(&s.server, stream, "u", "p", IPOP_TURN_SILENT);
+            g_assert_nonnull(strstr(text, "does not answer"));
+            standin_stop(&s);
+        }
+}
+
+/* Freed before, and from inside, the answer. */
+static IpopTurnTrial *to_free;
+
+static void free_inside(void *user, IpopTurnOutcome outcome, const char *text) {
+    g_clear_pointer(&to_free, ipop_turn_trial_free);
+}
+
+static void test_free(void) {
     for (int stream = 0; stream < 2; stream++) {
         Standin s;
-        g_autofree char *text = NULL;
-        standin_start(&s, stream, babble);
-        g_assert_false(ipop_probe_turn(s.server, "u", "p", stream, s.cancellable, &text));
-        g_assert_nonnull(strstr(text, "does not answer"));
+        unsigned before = net_count_fds();
+        standin_start(&s, stream, refuse);
+        ipop_turn_trial_free(ipop_turn_try(&s.server, stream, "u", "p", free_inside, NULL));
+        if (stream) /* the stand-in takes one connection */
+            standin_stop(&s), standin_start(&s, stream, refuse);
+        to_free = ipop_turn_try(&s.server, stream, "401", "p", free_inside, NULL);
+        NET_WAIT(!to_free);
         standin_stop(&s);
+        g_assert_cmpuint(net_count_fds(), ==, before);
     }
+    ipop_turn_trial_free(NULL);
 }
 
 /* --- a real one --- */
 
 typedef struct {
     char *dir;
-    char *server;
+    IpopAddress server;
     GPid pid;
 } Coturn;
 
 static bool coturn_start(Coturn *c) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    unsigned port = bind_loopback(fd);
+    c->server = bind_loopback(fd);
     close(fd);
     c->dir = g_dir_make_tmp("ipop-test-XXXXXX", NULL);
-    c->server = g_strdup_printf("127.0.0.1:%u", port);
-    g_autofree char *port_text = g_strdup_printf("%u", port), *pid_file = g_build_filename(c->dir, "pid", NULL),
+    g_autofree char *port_text = g_strdup_printf("%u", ipop_address_port(&c->server)), *pid_file = g_build_filename(c->dir, "pid", NULL),
                     *database = g_build_filename(c->dir, "db", NULL);
     char *argv[] = {(char *)"turnserver", (char *)"-n", (char *)"-L", (char *)"127.0.0.1", (char *)"-E", (char *)"127.0.0.1",
                     (char *)"-p", port_text, (char *)"--lt-cred-mech", (char *)"-r", (char *)"lab", (char *)"-u",
@@ -259,32 +245,35 @@ static void coturn_stop(Coturn *c) {
     g_dir_close(open);
     g_rmdir(c->dir);
     g_free(c->dir);
-    g_free(c->server);
+}
+
+/* It listens. */
+static bool coturn_up(const Coturn *c) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool up = connect(fd, &c->server.any, sizeof c->server.v4) == 0;
+    close(fd);
+    return up;
 }
 
 static void test_coturn(void) {
     Coturn c = {0};
-    g_autoptr(GCancellable) cancellable = g_cancellable_new();
     if (!coturn_start(&c)) {
         g_test_skip("coturn is not installed");
         coturn_stop(&c);
         return;
     }
     alarm(60); /* a server that never comes up ends the test */
-    for (bool up = false; !up;) {
-        g_autofree char *text = NULL;
+    while (!coturn_up(&c)) {
         g_thread_yield();
         g_assert_cmpint(waitpid(c.pid, NULL, WNOHANG), ==, 0);
-        up = ipop_probe_stun(c.server, cancellable, &text);
     }
     alarm(0);
     for (int tcp = 0; tcp < 2; tcp++) {
-        g_autofree char *good = NULL, *wrong_pass = NULL, *wrong_user = NULL;
-        g_assert_true(ipop_probe_turn(c.server, "alice", "secret", tcp, cancellable, &good));
+        g_autofree char *good = trial(&c.server, tcp, "alice", "secret", IPOP_TURN_GOOD);
+        g_autofree char *wrong_pass = trial(&c.server, tcp, "alice", "wrong", IPOP_TURN_BAD);
+        g_autofree char *wrong_user = trial(&c.server, tcp, "bob", "secret", IPOP_TURN_BAD);
         g_assert_true(g_str_has_prefix(good, "relays at 127.0.0.1:"));
-        g_assert_false(ipop_probe_turn(c.server, "alice", "wrong", tcp, cancellable, &wrong_pass));
         g_assert_nonnull(strstr(wrong_pass, "refuses these credentials"));
-        g_assert_false(ipop_probe_turn(c.server, "bob", "secret", tcp, cancellable, &wrong_user));
         g_assert_nonnull(strstr(wrong_user, "refuses these credentials"));
     }
     coturn_stop(&c);
@@ -296,12 +285,10 @@ int main(int argc, char **argv) {
         g_print("1..0 # SKIP a network namespace needs root\n");
         return 0;
     }
-    g_test_add_func("/probe/stun-good", test_stun_good);
-    g_test_add_func("/probe/stun-bad", test_stun_bad);
-    g_test_add_func("/probe/nobody", test_nobody);
-    g_test_add_func("/probe/no-address", test_no_address);
-    g_test_add_func("/probe/turn-refused", test_turn_refused);
-    g_test_add_func("/probe/turn-babble", test_turn_babble);
-    g_test_add_func("/probe/coturn", test_coturn);
+    g_test_add_func("/turn/nobody", test_nobody);
+    g_test_add_func("/turn/refused", test_refused);
+    g_test_add_func("/turn/no-answer", test_no_answer);
+    g_test_add_func("/turn/free", test_free);
+    g_test_add_func("/turn/coturn", test_coturn);
     return g_test_run();
 }
