@@ -137,6 +137,7 @@ void ipop_inbound_datagram(void *context, uint8_t *datagram, size_t n) {
     }
     if (entry->session == peer->next)
         ipop_tunnel_promote_next(worker, peer);
+    peer->heard = entry->session;
     atomic_store_explicit(&peer->counters.last_heard, worker->now, memory_order_relaxed);
     if (peer->confirmed != index && entry->session == peer->current) {
         peer->confirmed = index;

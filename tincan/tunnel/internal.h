@@ -29,6 +29,7 @@ struct IpopTunnelPeer {
     IpopPath *path;
     /* As in WireGuard's paper, section 6: `next` waits, at the responder, for proof that the initiator has it. */
     IpopSession *current, *previous, *next;
+    const IpopSession *heard; /* the one that the peer's newest packet came under; to be compared only */
     IpopPath *next_path; /* what the peer moves to with `next` */
     uint32_t confirmed;  /* index of the last session whose confirmation was told */
     bool bye_told;       /* once per session, however often the peer says it */

@@ -141,6 +141,12 @@ static void run_add_session(void *context, void *argument) {
     *entry = (IpopTunnelSession){order->session, peer};
     g_hash_table_insert(worker->sessions, GUINT_TO_POINTER(index), entry);
     if (ipop_session_initiator(order->session)) {
+        /* Two handshakes at once leave each side with the other's session as the previous one: what the peer sends by stays. */
+        if (peer->previous && peer->heard == peer->previous) {
+            IpopSession *kept = peer->previous;
+            peer->previous = peer->current;
+            peer->current = kept;
+        }
         make_current(worker, peer, &order->session, &order->path);
         send_ping(worker, peer);
     } else {
