@@ -75,6 +75,25 @@ const char *ipop_peer_label(const IpopPeer *peer) {
     return peer->node.name[0] != '\0' ? peer->node.name : peer->uid.hex;
 }
 
+#define LINES_MAX 30 /* of one peer's story at once, then one a minute */
+#define STRANGER_LINES_MAX 60
+#define LINES_INTERVAL (60 * IPOP_SECOND)
+
+IpopLogLevel ipop_controller_level(IpopController *c, IpopPeer *peer, bool news) {
+    int64_t now = ipop_clock_now();
+    if (!news)
+        return IPOP_LOG_DEBUG;
+    if (ipop_pins_get(c->pins, &peer->uid) != NULL)
+        return ipop_budget_take(&peer->lines, LINES_MAX, LINES_INTERVAL, now) ? IPOP_LOG_INFO : IPOP_LOG_DEBUG;
+    if (ipop_budget_take(&c->stranger_lines, STRANGER_LINES_MAX, LINES_INTERVAL, now))
+        return IPOP_LOG_INFO;
+    if (!c->hushed)
+        ipop_log(IPOP_LOG_WARNING, "peer", "so many nodes appear that were never connected to, that the log will have one line a "
+                 "minute of them");
+    c->hushed = true;
+    return IPOP_LOG_DEBUG;
+}
+
 /* --- what tincan is told of this node --- */
 
 static void want_local(IpopController *c) {
@@ -189,6 +208,8 @@ static void log_in(IpopController *c) {
 static void become(IpopController *c, const IpopDataplaneNode *node) {
     ipop_self_free(c->self);
     c->self = ipop_self_new(c->conf, c->state_dir, &node->uid, node->key, node->suites);
+    for (unsigned i = 0; i < ipop_registry_count(c->registry); i++)
+        c->self->node.settled |= ipop_registry_nth(c->registry, i)->link == IPOP_POLICY_LINK_ONLINE;
     ipop_discovery_settle_self(c);
     char fingerprint[IPOP_FPR_SIZE];
     ipop_fingerprint(node->key, fingerprint);

@@ -4,6 +4,8 @@
 
 #define ODDITIES_MAX 64
 #define HEARD_INTERVAL IPOP_SECOND
+#define MOVES_MAX 16 /* at once, then one in so long */
+#define MOVES_INTERVAL (10 * IPOP_SECOND)
 #define SETTLE_MAX 4096 /* each round moves to a name or address not tried before */
 
 /* --- telling tincan --- */
@@ -35,12 +37,16 @@ void ipop_discovery_heard(IpopController *c, IpopPeer *peer) {
 
 /* --- own name and address --- */
 
+static IpopClaim claim_of(const IpopPeer *peer) {
+    return ipop_claims_proved(peer) ? IPOP_CLAIM_PROVED : IPOP_CLAIM_HEARD;
+}
+
 static bool meet_all(IpopController *c) {
     bool changed = false;
     for (unsigned i = 0; i < ipop_registry_count(c->registry); i++) {
         const IpopPeer *peer = ipop_registry_nth(c->registry, i);
         if (peer->met && peer->available)
-            changed |= ipop_self_meet(c->self, &peer->node, false);
+            changed |= ipop_self_meet(c->self, &peer->node, claim_of(peer));
     }
     for (unsigned i = 0; i < ipop_pins_count(c->pins); i++) {
         const IpopPin *pin = ipop_pins_nth(c->pins, i);
@@ -50,7 +56,7 @@ static bool meet_all(IpopController *c) {
         IpopNode node = {.uid = pin->uid};
         g_strlcpy(node.name, pin->name, sizeof node.name);
         g_strlcpy(node.ip4, pin->ip4, sizeof node.ip4);
-        changed |= ipop_self_meet(c->self, &node, true);
+        changed |= ipop_self_meet(c->self, &node, IPOP_CLAIM_PINNED);
     }
     return changed;
 }
@@ -69,16 +75,54 @@ bool ipop_discovery_settle_self(IpopController *c) {
     return changed;
 }
 
+/* True when self changed. What is only heard can't make it move again and again. */
+static bool meet(IpopController *c, const IpopPeer *peer) {
+    int64_t now = ipop_clock_now();
+    bool heard = claim_of(peer) == IPOP_CLAIM_HEARD;
+    if ((heard && !ipop_budget_left(&c->moves, MOVES_MAX, MOVES_INTERVAL, now)) ||
+        !ipop_self_meet(c->self, &peer->node, claim_of(peer)))
+        return false;
+    if (heard)
+        ipop_budget_take(&c->moves, MOVES_MAX, MOVES_INTERVAL, now);
+    ipop_discovery_settle_self(c);
+    ipop_controller_announce(c);
+    ipop_discovery_judge_all(c);
+    return true;
+}
+
+void ipop_discovery_settled(IpopController *c) {
+    if (c->self == NULL || c->self->node.settled)
+        return;
+    c->self->node.settled = true;
+    if (c->self->node.auto_name || c->self->node.auto_ip4)
+        ipop_controller_announce(c);
+}
+
 /* --- may it be a peer --- */
 
-/* NULL: it may. */
-static char *find_objection(IpopController *c, const IpopPeer *peer) {
-    bool lasting;
-    char *why = ipop_self_objection(c->self, &peer->node, &lasting);
+static bool claim_the_same(const IpopNode *a, const IpopNode *b) {
+    return g_ascii_strcasecmp(a->name, b->name) == 0 || strcmp(a->ip4, b->ip4) == 0;
+}
+
+/* Pins keep a node's first name and address; this, those by which it is linked now. */
+static char *find_holder(IpopController *c, const IpopNode *said) {
+    for (unsigned i = ipop_registry_count(c->registry); i-- > 0;) {
+        const IpopPeer *peer = ipop_registry_nth(c->registry, i);
+        bool same_name = !said->auto_name && !peer->node.auto_name && g_ascii_strcasecmp(peer->node.name, said->name) == 0;
+        bool same_ip4 = strcmp(peer->node.ip4, said->ip4) == 0;
+        if ((same_name || same_ip4) && ipop_claims_proved(peer) && !ipop_uid_equal(&peer->uid, &said->uid))
+            return g_strdup_printf("the %s %s is that of %s (uid %.10s), which is online", same_ip4 ? "address" : "name",
+                                   same_ip4 ? said->ip4 : said->name, ipop_peer_label(peer), peer->uid.hex);
+    }
+    return NULL;
+}
+
+char *ipop_discovery_objection(IpopController *c, const IpopPeer *peer, const IpopNode *said) {
+    char *why = ipop_self_objection(c->self, said);
     if (why == NULL)
-        ipop_pins_judge(c->pins, &peer->node, peer->jid, &why);
-    else if (lasting && ipop_log_limit(&c->clash_limit, ipop_clock_now()))
-        ipop_log(IPOP_LOG_ERROR, "peer", "can't connect to %s: %s", ipop_peer_label(peer), why);
+        ipop_pins_judge(c->pins, said, peer->jid, &why);
+    if (why == NULL && !ipop_claims_proved(peer))
+        why = find_holder(c, said);
     return why;
 }
 
@@ -93,9 +137,9 @@ static bool remember(IpopController *c, const IpopPeer *peer) {
 /* A presence may be forged, so nothing is pinned before a link has proved the key. When another process pinned something
  * meanwhile, the node may have become one that is refused. */
 static char *find_objection_or_pin(IpopController *c, const IpopPeer *peer) {
-    char *why = find_objection(c, peer);
-    if (why == NULL && peer->link == IPOP_POLICY_LINK_ONLINE && !remember(c, peer))
-        why = find_objection(c, peer);
+    char *why = ipop_discovery_objection(c, peer, &peer->node);
+    if (why == NULL && ipop_claims_proved(peer) && !remember(c, peer))
+        why = ipop_discovery_objection(c, peer, &peer->node);
     return why;
 }
 
@@ -109,32 +153,44 @@ static void judge(IpopController *c, IpopPeer *peer) {
     if (!changed)
         return;
     if (why != NULL) {
-        ipop_log(IPOP_LOG_WARNING, "peer", "refused name=%s address=%s uid=%.8s: %s", ipop_peer_label(peer), peer->node.ip4,
-                 peer->uid.hex, why);
-        ipop_links_refuse(peer);
+        ipop_controller_tell(c, peer, "peer", "refused name=%s address=%s uid=%.8s: %s", ipop_peer_label(peer), peer->node.ip4,
+                             peer->uid.hex, why);
+        ipop_links_refuse(c, peer);
     } else if (was_refused) {
-        ipop_log(IPOP_LOG_INFO, "peer", "no longer refused name=%s address=%s uid=%.8s", ipop_peer_label(peer),
-                 peer->node.ip4, peer->uid.hex);
+        ipop_controller_tell(c, peer, "peer", "no longer refused name=%s address=%s uid=%.8s", ipop_peer_label(peer),
+                             peer->node.ip4, peer->uid.hex);
         ipop_links_retry(c, peer);
     }
 }
 
-static bool claim_the_same(const IpopPeer *a, const IpopPeer *b) {
-    return g_ascii_strcasecmp(a->node.name, b->node.name) == 0 || strcmp(a->node.ip4, b->node.ip4) == 0;
-}
-
-void ipop_discovery_proved(IpopController *c, IpopPeer *peer) {
-    if (!peer->met || !peer->available)
-        return;
-    judge(c, peer);
-    ipop_discovery_push(c, peer, false);
+/* What it holds, or held, is another's to claim or is not. */
+static void judge_rivals(IpopController *c, const IpopPeer *peer, const IpopNode *node) {
     for (unsigned i = ipop_registry_count(c->registry); i-- > 0;) {
         IpopPeer *other = ipop_registry_nth(c->registry, i);
-        if (other == peer || !other->met || !other->available || !claim_the_same(other, peer))
+        if (other == peer || !other->met || !other->available || !claim_the_same(&other->node, node))
             continue;
         judge(c, other);
         ipop_discovery_push(c, other, false);
     }
+}
+
+void ipop_discovery_proved(IpopController *c, IpopPeer *peer) {
+    ipop_discovery_settled(c);
+    if (!peer->met)
+        return;
+    if (!meet(c, peer))
+        judge(c, peer);
+    ipop_discovery_push(c, peer, false);
+    judge_rivals(c, peer, &peer->node);
+}
+
+void ipop_discovery_unproved(IpopController *c, IpopPeer *peer) {
+    IpopNode held = peer->node;
+    if (ipop_claims_unprove(c, peer)) {
+        judge(c, peer);
+        ipop_discovery_push(c, peer, false);
+    }
+    judge_rivals(c, peer, &held);
 }
 
 void ipop_discovery_judge_all(IpopController *c) {
@@ -178,66 +234,104 @@ static void set_unavailable(IpopController *c, IpopPeer *peer) {
     peer->available = false;
     if (peer->link == IPOP_POLICY_LINK_DOWN)
         peer->since = ipop_clock_now();
-    ipop_log(IPOP_LOG_INFO, "peer", "left Jabber name=%s uid=%.8s%s", ipop_peer_label(peer), peer->uid.hex,
-             online ? ", its link stays" : "");
+    ipop_controller_tell(c, peer, "peer", "left Jabber name=%s uid=%.8s%s", ipop_peer_label(peer), peer->uid.hex,
+                         online ? ", its link stays" : "");
     ipop_discovery_push(c, peer, true);
     ipop_links_consider(c, peer);
+}
+
+/* The resource a node asks for is made of its uid (self.c). Most servers give it, not all. */
+static bool is_own_resource(const char *jid, const IpopUid *uid) {
+    const char *resource = strchr(jid, '/');
+    return resource != NULL && g_str_has_prefix(resource, "/ipop-") && strlen(resource) == strlen("/ipop-") + 8 &&
+           strncmp(resource + strlen("/ipop-"), uid->hex, 8) == 0;
+}
+
+/* Whether a node that is known by a JID is to be known by this other one from now on. */
+static bool may_change_jid(const IpopController *c, const IpopPeer *peer, const char *jid) {
+    bool own = is_own_resource(peer->jid, &peer->uid), other_own = is_own_resource(jid, &peer->uid);
+    bool there = peer->available && peer->login == c->login;
+    if (own != other_own)
+        return other_own || (!there && peer->link != IPOP_POLICY_LINK_ONLINE);
+    return !there;
+}
+
+/* Whether a JID that a node is known by is to be another one's from now on. */
+static bool may_lose_jid(const IpopController *c, const IpopPeer *holder, const IpopUid *uid) {
+    bool own = is_own_resource(holder->jid, &holder->uid), other_own = is_own_resource(holder->jid, uid);
+    if (own != other_own)
+        return other_own;
+    return holder->link != IPOP_POLICY_LINK_ONLINE && ipop_pins_get(c->pins, &holder->uid) == NULL;
+}
+
+/* Room for a pinned node, at the cost of one that is not and has no link. */
+static void make_room(IpopController *c, const IpopUid *uid) {
+    if (ipop_registry_count(c->registry) < IPOP_REGISTRY_MAX || ipop_pins_get(c->pins, uid) == NULL)
+        return;
+    for (unsigned i = ipop_registry_count(c->registry); i-- > 0;) {
+        IpopPeer *peer = ipop_registry_nth(c->registry, i);
+        if (peer->link == IPOP_POLICY_LINK_DOWN && peer->talk == NULL && ipop_pins_get(c->pins, &peer->uid) == NULL) {
+            ipop_links_forget(c, peer);
+            return;
+        }
+    }
 }
 
 /* The peer whose presence this is; NULL when it is not to be believed, or there are too many. */
 static IpopPeer *find_peer(IpopController *c, const char *jid, const IpopNode *node) {
     int64_t now = ipop_clock_now();
-    IpopPeer *peer = ipop_registry_add(c->registry, &node->uid);
-    if (peer == NULL) {
-        if (ipop_log_limit(&c->full_limit, now))
-            ipop_log(IPOP_LOG_WARNING, "peer", "more than %d nodes on this account: further ones are ignored", IPOP_REGISTRY_MAX);
-        return NULL;
-    }
-    if (peer->available && peer->login == c->login && strcmp(peer->jid, jid) != 0) {
+    IpopPeer *peer = ipop_registry_get(c->registry, &node->uid), *holder = ipop_registry_by_jid(c->registry, jid);
+    if (peer != NULL && peer->jid[0] != '\0' && strcmp(peer->jid, jid) != 0 && !may_change_jid(c, peer, jid)) {
         if (ipop_log_limit(&c->claim_limit, now))
             ipop_log(IPOP_LOG_WARNING, "peer", "%s says it is %s, which is logged in as %s: ignored until that one leaves", jid,
                      ipop_peer_label(peer), peer->jid);
         return NULL;
     }
-    IpopPeer *other = ipop_registry_by_jid(c->registry, jid);
-    if (other != NULL && other != peer) {
-        ipop_registry_set_jid(c->registry, other, "");
-        set_unavailable(c, other);
+    if (holder != NULL && holder != peer && !may_lose_jid(c, holder, &node->uid)) {
+        if (ipop_log_limit(&c->claim_limit, now))
+            ipop_log(IPOP_LOG_WARNING, "peer", "%s says it is %s, and is %s: ignored", jid, node->name, ipop_peer_label(holder));
+        return NULL;
+    }
+    make_room(c, &node->uid);
+    peer = ipop_registry_add(c->registry, &node->uid);
+    if (peer == NULL) {
+        if (ipop_log_limit(&c->full_limit, now))
+            ipop_log(IPOP_LOG_WARNING, "peer", "more than %d nodes on this account: further ones are ignored", IPOP_REGISTRY_MAX);
+        return NULL;
+    }
+    if (holder != NULL && holder != peer) {
+        ipop_registry_set_jid(c->registry, holder, "");
+        set_unavailable(c, holder);
     }
     return peer;
 }
 
-static void take_available(IpopController *c, const char *jid, const IpopNode *node) {
-    if (ipop_uid_equal(&node->uid, &c->self->node.uid)) {
+static void take_available(IpopController *c, const char *jid, const IpopNode *said) {
+    if (ipop_uid_equal(&said->uid, &c->self->node.uid)) {
         take_own_uid(c, jid);
         return;
     }
-    IpopPeer *peer = find_peer(c, jid, node);
+    IpopPeer *peer = find_peer(c, jid, said);
     if (peer == NULL)
         return;
+    IpopNode before = peer->node;
     bool anew = !peer->met || !peer->available || peer->login != c->login;
-    bool same = !anew && memcmp(&peer->node, node, sizeof *node) == 0;
     bool known = peer->met;
-    peer->node = *node;
+    ipop_registry_set_jid(c->registry, peer, jid);
+    ipop_claims_hear(c, peer, said);
     peer->met = peer->available = true;
     peer->login = c->login;
-    ipop_registry_set_jid(c->registry, peer, jid);
-    if (same) {
+    if (!anew && memcmp(&peer->node, &before, sizeof before) == 0) {
         ipop_discovery_heard(c, peer);
         return;
     }
     if (anew && peer->link != IPOP_POLICY_LINK_ONLINE)
         peer->found = ipop_clock_now();
     if (!known || (anew && peer->link == IPOP_POLICY_LINK_DOWN))
-        ipop_log(IPOP_LOG_INFO, "peer", "found name=%s address=%s uid=%.8s jid=%s", node->name, node->ip4, node->uid.hex, jid);
-
-    if (ipop_self_meet(c->self, node, false)) {
-        ipop_discovery_settle_self(c);
-        ipop_controller_announce(c);
-        ipop_discovery_judge_all(c);
-    } else {
+        ipop_controller_tell(c, peer, "peer", "found name=%s address=%s uid=%.8s jid=%s", peer->node.name, peer->node.ip4,
+                             peer->uid.hex, jid);
+    if (!meet(c, peer))
         judge(c, peer);
-    }
     ipop_discovery_push(c, peer, true);
     if (anew)
         ipop_links_anew(c, peer);

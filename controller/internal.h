@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "controller/budget.h"
 #include "controller/conf/conf.h"
 #include "controller/controller.h"
 #include "controller/dataplane/dataplane.h"
@@ -48,8 +49,13 @@ struct IpopController {
     guint settle;
     int64_t renewed_at; /* links last got a new generation for a change of the network */
 
+    unsigned strangers; /* peers without a pin that a session is under way with */
     GHashTable *oddities; /* JIDs whose invalid presence was logged */
-    IpopLogLimit full_limit, clash_limit, twin_limit, claim_limit, odd_limit, pins_limit, trouble_limit;
+    IpopLogLimit full_limit, twin_limit, claim_limit, odd_limit, pins_limit, trouble_limit, flood_limit;
+    IpopBudget moves;          /* own name or address changed for a presence */
+    IpopBudget stranger_lines; /* log lines about peers without a pin */
+    bool hushed;               /* there are too many, and that was said */
+    IpopBudget answers;        /* to requests of others than pinned peers */
 };
 
 /* --- controller.c --- */
@@ -59,6 +65,13 @@ void ipop_controller_wake_at(IpopController *controller, int64_t at);
 
 /* What people call it: its name, or the beginning of its uid. Borrowed. */
 const char *ipop_peer_label(const IpopPeer *peer);
+
+/* The level for a line of a peer's story: IPOP_LOG_INFO for news, unless there have been too many lines of it lately, or of
+ * all those without a pin together. Else IPOP_LOG_DEBUG. */
+IpopLogLevel ipop_controller_level(IpopController *controller, IpopPeer *peer, bool news);
+
+#define ipop_controller_tell(controller, peer, topic, ...) \
+    ipop_log(ipop_controller_level(controller, peer, true), topic, __VA_ARGS__)
 
 /* Tells tincan and the account's other nodes what this node is called and where: after a change of self. */
 void ipop_controller_announce(IpopController *controller);
@@ -78,9 +91,18 @@ void ipop_discovery_presence(void *user, const char *xml, size_t n);
 /* Makes self agree with all that is pinned and seen. True when it changed. */
 bool ipop_discovery_settle_self(IpopController *controller);
 
-/* The peer's link came online: pins it, and judges those again who claim what it does. Until then several may: the first to
- * prove its key has the claim. */
+/* The peer's link came online, or proved that it says something else of itself than before: pins it, and judges those again
+ * who claim what it does. Until then several may: the first to prove its key has the claim. */
 void ipop_discovery_proved(IpopController *controller, IpopPeer *peer);
+
+/* Its link is gone. */
+void ipop_discovery_unproved(IpopController *controller, IpopPeer *peer);
+
+/* Why a peer that says this of itself may not be one (g_free); NULL: it may. */
+char *ipop_discovery_objection(IpopController *controller, const IpopPeer *peer, const IpopNode *said);
+
+/* From now on this node's own name and address do not change for what may be forged. */
+void ipop_discovery_settled(IpopController *controller);
 
 /* Judges all peers again: the pins, or self, changed. */
 void ipop_discovery_judge_all(IpopController *controller);
@@ -93,6 +115,25 @@ void ipop_discovery_push(IpopController *controller, IpopPeer *peer, bool heard)
 
 /* Marks as unavailable whoever has not been seen in this login. */
 void ipop_discovery_sweep(IpopController *controller);
+
+/* --- claims.c: what a peer says of itself ---
+ *
+ * A presence may be forged. It counts while there is nothing better, but not against a pinned peer: such a one may be told of
+ * what makes it unwelcome by its link alone. A link proves name and address (tincan/ctl/ids.h); a presence that says
+ * something else is then put aside, until a link proves it or the present one ends.
+ */
+
+/* A presence says this. */
+void ipop_claims_hear(IpopController *controller, IpopPeer *peer, const IpopNode *said);
+
+/* Its link proves this. True when that is news. */
+bool ipop_claims_prove(IpopController *controller, IpopPeer *peer, uint64_t proved);
+
+/* Its link is gone. True when what was put aside counts now. */
+bool ipop_claims_unprove(IpopController *controller, IpopPeer *peer);
+
+/* Whether peer->node is what its link proves. */
+bool ipop_claims_proved(const IpopPeer *peer);
 
 /* --- links.c: what should be done about a peer, and what became of it --- */
 
@@ -121,7 +162,13 @@ void ipop_links_retry(IpopController *controller, IpopPeer *peer);
 void ipop_links_anew(IpopController *controller, IpopPeer *peer);
 
 /* Ends session and link of a peer that may not be one any more. */
-void ipop_links_refuse(IpopPeer *peer);
+void ipop_links_refuse(IpopController *controller, IpopPeer *peer);
+
+/* False when so many sessions with unknown nodes are under way that there is no room for one with this peer. */
+bool ipop_links_room(const IpopController *controller, const IpopPeer *peer);
+
+/* Takes it out of the registry, and of tincan. */
+void ipop_links_forget(IpopController *controller, IpopPeer *peer);
 
 /* tincan is gone; is back, with or without its links (called after ipop_links_event for each). */
 void ipop_links_down(IpopController *controller);

@@ -6,11 +6,16 @@
 #include <string.h>
 
 #define RENEW_INTERVAL (5 * IPOP_SECOND)
+#define STRANGERS_MAX 32 /* sessions at a time with nodes without a pin: each opens sockets, and any number can be made up */
+#define STRANGERS_WAIT (IPOP_SECOND / 2)
 #define REFUSED_FAILURES 7 /* as if it had failed so often: back-off at its longest */
 
-static void set_link(IpopPeer *peer, IpopPolicyLink link) {
+static void set_link(IpopController *c, IpopPeer *peer, IpopPolicyLink link) {
     if (peer->link != link)
         peer->since = ipop_clock_now();
+    c->strangers -= peer->stranger;
+    peer->stranger = link == IPOP_POLICY_LINK_TRYING && ipop_pins_get(c->pins, &peer->uid) == NULL;
+    c->strangers += peer->stranger;
     peer->link = link;
 }
 
@@ -35,7 +40,7 @@ static void plan_upgrade(const IpopController *c, IpopPeer *peer) {
 static IpopPolicyDecision decide(const IpopController *c, const IpopPeer *peer, int64_t now) {
     IpopPolicyFacts facts = {
         .tincan = c->tincan,
-        .login = c->xmpp_state == IPOP_XMPP_CONNECTED && peer->login == c->login,
+        .login = c->xmpp_state == IPOP_XMPP_CONNECTED && peer->login == c->login && peer->jid[0] != '\0',
         .available = peer->met && peer->available,
         .refused = peer->refused != NULL,
         .lower = is_lower(c, peer),
@@ -54,8 +59,12 @@ static void trim(IpopController *c, IpopPeer *peer, const char *why) {
         ipop_dataplane_do(c->dataplane, "trim_link", json_pack("{ss ss}", "uid", peer->uid.hex, "reason", why), NULL, NULL);
 }
 
-static void forget(IpopController *c, IpopPeer *peer) {
-    ipop_log(IPOP_LOG_INFO, "peer", "forgotten name=%s uid=%.8s: gone from Jabber and without a link", ipop_peer_label(peer),
+bool ipop_links_room(const IpopController *c, const IpopPeer *peer) {
+    return peer->stranger || c->strangers < STRANGERS_MAX || ipop_pins_get(c->pins, &peer->uid) != NULL;
+}
+
+void ipop_links_forget(IpopController *c, IpopPeer *peer) {
+    ipop_controller_tell(c, peer, "peer", "forgotten name=%s uid=%.8s: gone from Jabber and without a link", ipop_peer_label(peer),
              peer->uid.hex);
     ipop_dataplane_want(c->dataplane, "forget_peer", json_pack("{ss}", "uid", peer->uid.hex));
     ipop_signalling_drop(peer);
@@ -71,9 +80,9 @@ static void start(IpopController *c, IpopPeer *peer) {
         ipop_log(IPOP_LOG_DEBUG, "link", "looking for a better path name=%s address=%s path=%s attempt=%u", ipop_peer_label(peer),
                  peer->node.ip4, peer->path, peer->upgrades);
     } else {
-        ipop_log(peer->failures == 0 ? IPOP_LOG_INFO : IPOP_LOG_DEBUG, "link", "trying name=%s address=%s attempt=%u",
+        ipop_log(ipop_controller_level(c, peer, peer->failures == 0), "link", "trying name=%s address=%s attempt=%u",
                  ipop_peer_label(peer), peer->node.ip4, peer->failures + 1);
-        set_link(peer, IPOP_POLICY_LINK_TRYING);
+        set_link(c, peer, IPOP_POLICY_LINK_TRYING);
     }
     ipop_signalling_offer(c, peer);
 }
@@ -89,6 +98,10 @@ void ipop_links_consider(IpopController *c, IpopPeer *peer) {
         peer->wake_at = decision.at;
         break;
     case IPOP_POLICY_START:
+        if (!ipop_links_room(c, peer)) {
+            peer->wake_at = now + STRANGERS_WAIT + g_random_int_range(0, STRANGERS_WAIT);
+            break;
+        }
         start(c, peer);
         /* Now it is to be given up in time; a start that failed at once has seen to the next one itself. */
         decision = decide(c, peer, now);
@@ -99,7 +112,7 @@ void ipop_links_consider(IpopController *c, IpopPeer *peer) {
         ipop_signalling_failed(peer, "no way to it was found within 30 s");
         break;
     case IPOP_POLICY_FORGET:
-        forget(c, peer);
+        ipop_links_forget(c, peer);
         return;
     }
     ipop_controller_wake_at(c, peer->wake_at);
@@ -117,16 +130,16 @@ void ipop_links_anew(IpopController *c, IpopPeer *peer) {
     /* What was under way was with whoever had that login before. */
     if (peer->link == IPOP_POLICY_LINK_TRYING) {
         ipop_signalling_drop(peer);
-        set_link(peer, IPOP_POLICY_LINK_DOWN);
+        set_link(c, peer, IPOP_POLICY_LINK_DOWN);
     }
     ipop_links_retry(c, peer);
 }
 
-void ipop_links_refuse(IpopPeer *peer) {
+void ipop_links_refuse(IpopController *c, IpopPeer *peer) {
     ipop_signalling_terminate(peer, IPOP_REASON_SECURITY_ERROR, peer->refused);
     ipop_signalling_drop(peer);
     /* tincan ends the link of a peer that it is given a reason against. */
-    set_link(peer, IPOP_POLICY_LINK_DOWN);
+    set_link(c, peer, IPOP_POLICY_LINK_DOWN);
 }
 
 void ipop_links_answering(IpopController *c, IpopPeer *peer) {
@@ -134,10 +147,10 @@ void ipop_links_answering(IpopController *c, IpopPeer *peer) {
     peer->renew_at = 0;
     plan_upgrade(c, peer); /* theirs does for the next one of ours */
     if (peer->link != IPOP_POLICY_LINK_ONLINE) {
-        ipop_log(peer->failures == 0 ? IPOP_LOG_INFO : IPOP_LOG_DEBUG, "link", "answering name=%s address=%s",
+        ipop_log(ipop_controller_level(c, peer, peer->failures == 0), "link", "answering name=%s address=%s",
                  ipop_peer_label(peer), peer->node.ip4);
-        peer->link = IPOP_POLICY_LINK_TRYING;
         peer->since = ipop_clock_now();
+        set_link(c, peer, IPOP_POLICY_LINK_TRYING);
     }
     ipop_links_consider(c, peer);
 }
@@ -147,7 +160,7 @@ void ipop_links_answering(IpopController *c, IpopPeer *peer) {
 static void tell_failure(IpopController *c, IpopPeer *peer, const char *why) {
     int64_t now = ipop_clock_now();
     IpopPolicyDecision next = decide(c, peer, now);
-    IpopLogLevel level = g_strcmp0(why, peer->why) == 0 ? IPOP_LOG_DEBUG : IPOP_LOG_INFO;
+    IpopLogLevel level = ipop_controller_level(c, peer, g_strcmp0(why, peer->why) != 0);
     char again[48] = "";
     if (next.verb == IPOP_POLICY_WAIT && peer->available)
         snprintf(again, sizeof again, "; next attempt in %.1f s", (double)(next.at - now) / (double)IPOP_SECOND);
@@ -163,7 +176,7 @@ void ipop_links_ended(IpopController *c, IpopPeer *peer, IpopEnd end, const char
         ipop_links_consider(c, peer);
         return;
     }
-    set_link(peer, IPOP_POLICY_LINK_DOWN);
+    set_link(c, peer, IPOP_POLICY_LINK_DOWN);
     switch (end) {
     case IPOP_END_FAILED:
         peer->failures++;
@@ -171,7 +184,10 @@ void ipop_links_ended(IpopController *c, IpopPeer *peer, IpopEnd end, const char
     case IPOP_END_REFUSED:
         peer->failures = REFUSED_FAILURES;
         break;
-    case IPOP_END_YIELDED:
+    case IPOP_END_YIELDED: /* which may be a lie */
+        peer->retry_at = now + IPOP_POLICY_GRACE;
+        ipop_links_consider(c, peer);
+        return;
     case IPOP_END_LOST:
         peer->retry_at = 0;
         ipop_links_consider(c, peer);
@@ -183,53 +199,56 @@ void ipop_links_ended(IpopController *c, IpopPeer *peer, IpopEnd end, const char
     ipop_links_consider(c, peer);
 }
 
-static void tell_online(const IpopPeer *peer, bool moved, const json_t *message) {
+static void tell_online(IpopController *c, IpopPeer *peer, bool moved, const json_t *message) {
     const char *local = "", *remote = "", *address = "";
     char after[48] = "";
     ipop_json_string(message, "local_type", 16, &local);
     ipop_json_string(message, "rem_type", 16, &remote);
     ipop_json_string(message, "rem_addr", 64, &address);
     if (!moved && peer->talk == NULL) {
-        ipop_log(IPOP_LOG_INFO, "link", "connected name=%s address=%s path=%s: it still is", ipop_peer_label(peer),
+        ipop_controller_tell(c, peer, "link", "connected name=%s address=%s path=%s: it still is", ipop_peer_label(peer),
                  peer->node.ip4, peer->path);
         return;
     }
     if (!moved)
         snprintf(after, sizeof after, " after=%.0f ms", (double)(ipop_clock_now() - peer->found) / 1000);
-    ipop_log(IPOP_LOG_INFO, "link", "%s name=%s address=%s path=%s local=%s remote=%s %s rtt=%.1f ms%s",
+    ipop_controller_tell(c, peer, "link", "%s name=%s address=%s path=%s local=%s remote=%s %s rtt=%.1f ms%s",
              moved ? "moved" : "connected", ipop_peer_label(peer), peer->node.ip4, peer->path, local, remote, address,
              json_number_value(json_object_get(message, "rtt")), after);
 }
 
 static void come_online(IpopController *c, IpopPeer *peer, const json_t *message) {
-    const char *path = "";
+    const char *path = "", *claims = "";
     bool was_online = peer->link == IPOP_POLICY_LINK_ONLINE;
     ipop_json_string(message, "path", sizeof peer->path - 1, &path);
     bool news = !was_online || strcmp(peer->path, path) != 0;
     g_strlcpy(peer->path, path, sizeof peer->path);
-    set_link(peer, IPOP_POLICY_LINK_ONLINE);
+    set_link(c, peer, IPOP_POLICY_LINK_ONLINE);
     peer->failures = 0;
     peer->retry_at = 0;
     peer->first = false;
     g_clear_pointer(&peer->why, g_free);
+    ipop_json_string(message, "claims", 16, &claims);
+    bool proved = ipop_claims_prove(c, peer, g_ascii_strtoull(claims, NULL, 16));
     if (news) {
         peer->upgrades = 0;
         plan_upgrade(c, peer);
-        tell_online(peer, was_online, message);
+        tell_online(c, peer, was_online, message);
     }
-    if (!was_online)
+    if (proved || !was_online)
         ipop_discovery_proved(c, peer);
 }
 
 static void lose(IpopController *c, IpopPeer *peer, const char *why) {
-    ipop_log(IPOP_LOG_INFO, "link", "lost name=%s address=%s: %s", ipop_peer_label(peer), peer->node.ip4,
+    ipop_controller_tell(c, peer, "link", "lost name=%s address=%s: %s", ipop_peer_label(peer), peer->node.ip4,
              why[0] != '\0' ? why : "it stopped answering");
     peer->path[0] = '\0';
     peer->found = ipop_clock_now();
     peer->first = peer->renew_at != 0; /* our network changed, and we came to nothing before the link went */
     peer->renew_at = 0;
     ipop_signalling_drop(peer);
-    set_link(peer, IPOP_POLICY_LINK_DOWN);
+    set_link(c, peer, IPOP_POLICY_LINK_DOWN);
+    ipop_discovery_unproved(c, peer);
     ipop_links_consider(c, peer);
 }
 
@@ -281,7 +300,7 @@ void ipop_links_down(IpopController *c) {
     for (unsigned i = 0; i < ipop_registry_count(c->registry); i++) {
         IpopPeer *peer = ipop_registry_nth(c->registry, i);
         ipop_signalling_drop(peer);
-        set_link(peer, IPOP_POLICY_LINK_DOWN);
+        set_link(c, peer, IPOP_POLICY_LINK_DOWN);
         peer->wake_at = INT64_MAX;
     }
 }

@@ -4,9 +4,14 @@
 
 #include <string.h>
 
-/* Each offer makes tincan open sockets. An honest peer backs off. */
-#define OFFERS_MAX 8
-#define OFFERS_TIME (10 * IPOP_SECOND)
+/* Each offer makes tincan open sockets, and takes the place of the one before. An honest peer backs off. */
+#define OFFERS_MAX 4
+#define OFFERS_INTERVAL (2 * IPOP_SECOND)
+
+/* Answers to a flood would keep back all else there is to say. A session takes some five; a pinned peer has a budget of its
+ * own. */
+#define ANSWERS_MAX 100
+#define ANSWERS_INTERVAL (IPOP_SECOND / 20)
 
 static void perform(IpopTalk *talk, unsigned actions, const char *why);
 
@@ -233,15 +238,6 @@ static void reply_error(IpopController *c, const IpopIq *iq, IpopStanzaError err
     ipop_xmpp_send(c->xmpp, IPOP_XMPP_REPLY, xml);
 }
 
-static bool too_many_offers(IpopPeer *peer) {
-    int64_t now = ipop_clock_now();
-    if (now - peer->offers_since >= OFFERS_TIME) {
-        peer->offers_since = now;
-        peer->offers = 0;
-    }
-    return ++peer->offers > OFFERS_MAX;
-}
-
 static void answer_offer(IpopController *c, IpopPeer *peer, IpopIq *iq) {
     ipop_signalling_drop(peer);
     IpopTalk *talk = talk_new(c, peer);
@@ -260,7 +256,8 @@ static void take_offer(IpopController *c, IpopPeer *peer, IpopIq *iq) {
         reply_error(c, iq, IPOP_STANZA_BAD_REQUEST, "the uid is not that of your presence");
     } else if (!c->tincan) {
         reply_error(c, iq, IPOP_STANZA_RESOURCE_CONSTRAINT, "its ipop-tincan is not running");
-    } else if (too_many_offers(peer)) {
+    } else if (!ipop_links_room(c, peer) ||
+               !ipop_budget_take(&peer->offers, OFFERS_MAX, OFFERS_INTERVAL, ipop_clock_now())) {
         reply_error(c, iq, IPOP_STANZA_RESOURCE_CONSTRAINT, "too many sessions in a short time");
     } else if (peer->talk != NULL && (ipop_session_step(&peer->talk->session, ipop_session_offer(&c->self->node.uid, &peer->uid)) &
                                       IPOP_SESSION_DO_REFUSE_TIE)) {
@@ -303,7 +300,7 @@ static void take_in_session(IpopController *c, IpopPeer *peer, IpopIq *iq) {
         return;
     }
     reply(c, iq, NULL);
-    if (remote)
+    if (remote && (jingle->n_candidates > 0 || jingle->end || jingle->action == IPOP_JINGLE_ACCEPT))
         set_remote(talk, jingle);
     if (jingle->action == IPOP_JINGLE_TERMINATE)
         take_terminate(talk, jingle);
@@ -311,8 +308,7 @@ static void take_in_session(IpopController *c, IpopPeer *peer, IpopIq *iq) {
         perform(talk, actions, NULL);
 }
 
-static void take_jingle(IpopController *c, IpopIq *iq) {
-    IpopPeer *peer = ipop_registry_by_jid(c->registry, iq->from);
+static void take_jingle(IpopController *c, IpopPeer *peer, IpopIq *iq) {
     bool offer = iq->jingle.action == IPOP_JINGLE_INITIATE;
     if (peer == NULL) {
         reply_error(c, iq, offer ? IPOP_STANZA_SERVICE_UNAVAILABLE : IPOP_STANZA_ITEM_NOT_FOUND, NULL);
@@ -325,15 +321,30 @@ static void take_jingle(IpopController *c, IpopIq *iq) {
         take_in_session(c, peer, iq);
 }
 
+static bool may_answer(IpopController *c, IpopPeer *peer, const char *from) {
+    int64_t now = ipop_clock_now();
+    bool pinned = peer != NULL && ipop_pins_get(c->pins, &peer->uid) != NULL;
+    if (ipop_budget_take(pinned ? &peer->answers : &c->answers, ANSWERS_MAX, ANSWERS_INTERVAL, now))
+        return true;
+    if (ipop_log_limit(&c->flood_limit, now))
+        ipop_log(IPOP_LOG_WARNING, "jabber", "more requests than can be answered, the last from %s: the rest is not",
+                 from[0] != '\0' ? from : "the server");
+    return false;
+}
+
 void ipop_signalling_request(void *user, const char *xml, size_t n) {
     IpopController *c = user;
     IpopIq iq;
     g_autofree char *disco = NULL;
-    switch (ipop_iq_parse(xml, n, &iq)) {
+    IpopIqKind kind = ipop_iq_parse(xml, n, &iq);
+    IpopPeer *peer = kind != IPOP_IQ_MALFORMED ? ipop_registry_by_jid(c->registry, iq.from) : NULL;
+    if (kind == IPOP_IQ_MALFORMED || !may_answer(c, peer, iq.from))
+        return;
+    switch (kind) {
     case IPOP_IQ_MALFORMED:
         break;
     case IPOP_IQ_JINGLE:
-        take_jingle(c, &iq);
+        take_jingle(c, peer, &iq);
         break;
     case IPOP_IQ_JINGLE_BAD:
         reply_error(c, &iq, IPOP_STANZA_BAD_REQUEST, NULL);

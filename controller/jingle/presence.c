@@ -65,6 +65,7 @@ static const char *read_node(IpopXml *tunnel, IpopNode *node) {
     const char *chosen = ipop_xml_get(tunnel, "auto", WORDS_MAX);
     node->auto_name = chosen && has_word(chosen, "name");
     node->auto_ip4 = chosen && has_word(chosen, "ip4");
+    node->settled = chosen && has_word(chosen, "settled");
     return NULL;
 }
 
@@ -123,7 +124,9 @@ char *ipop_presence_build(const IpopNode *node) {
     if (*node->ip6)
         ipop_xml_set(tunnel, "ip6", node->ip6);
     ipop_xml_set(tunnel, "suites", ipop_suites_text(node->suites));
-    if (node->auto_name || node->auto_ip4)
-        ipop_xml_set(tunnel, "auto", !node->auto_ip4 ? "name" : !node->auto_name ? "ip4" : "name ip4");
+    g_autofree char *chosen = g_strconcat(node->auto_name ? " name" : "", node->auto_ip4 ? " ip4" : "",
+                                          node->settled ? " settled" : "", NULL);
+    if (*chosen)
+        ipop_xml_set(tunnel, "auto", chosen + 1);
     return ipop_xml_finish(presence);
 }

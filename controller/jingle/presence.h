@@ -3,9 +3,10 @@
  *   <presence><priority>-1</priority>
  *     <c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:ipop:tunnel:1' ver='...'/>   XEP-0115
  *     <tunnel xmlns='urn:ipop:tunnel:1' v='1' uid='...' key='base64' name='...' ip4='...' ip6='...'
- *             suites='aesgcm chachapoly' auto='name ip4'/></presence>
+ *             suites='aesgcm chachapoly' auto='name ip4 settled'/></presence>
  *
- * At most 600 bytes. `auto` names what was not configured but chosen by the node itself, and may therefore change.
+ * At most 600 bytes. `auto` names what was not configured but chosen by the node itself, and may therefore change; "settled"
+ * says that it will not any more, since other nodes know it by that.
  */
 #pragma once
 
@@ -24,7 +25,7 @@ typedef struct {
     char ip4[INET_ADDRSTRLEN];   /* never "" */
     char ip6[INET6_ADDRSTRLEN];  /* "" when it has none */
     unsigned suites;             /* bits of IpopSuite, never 0 */
-    bool auto_name, auto_ip4;
+    bool auto_name, auto_ip4, settled;
 } IpopNode;
 
 typedef enum {

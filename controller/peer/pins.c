@@ -313,6 +313,10 @@ bool ipop_pins_forget(IpopPins *pins, const char *what, IpopPin *ret_forgotten, 
     return ok;
 }
 
+const IpopPin *ipop_pins_get(const IpopPins *pins, const IpopUid *uid) {
+    return find_uid(pins->all, uid);
+}
+
 unsigned ipop_pins_count(const IpopPins *pins) {
     return pins->all->len;
 }

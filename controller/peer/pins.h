@@ -62,6 +62,9 @@ bool ipop_pins_remember(IpopPins *pins, const IpopNode *node, const char *jid, G
  * the configuration. ret_forgotten may be NULL. */
 bool ipop_pins_forget(IpopPins *pins, const char *what, IpopPin *ret_forgotten, GError **error);
 
+/* The pin of a uid; NULL when there is none. Holds as those below. */
+const IpopPin *ipop_pins_get(const IpopPins *pins, const IpopUid *uid);
+
 /* Those of the configuration first. Pointers hold until pins are changed or the main loop runs. */
 unsigned ipop_pins_count(const IpopPins *pins);
 const IpopPin *ipop_pins_nth(const IpopPins *pins, unsigned i);

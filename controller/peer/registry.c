@@ -14,6 +14,7 @@ static void peer_free(gpointer data) {
     g_assert(peer->talk == NULL);
     g_free(peer->jid);
     g_free(peer->refused);
+    g_free(peer->aside);
     g_free(peer->why);
     g_free(peer);
 }

@@ -1,6 +1,7 @@
 /* registry.h - every node this one knows of, found by uid or by JID. Bounded. Main thread. */
 #pragma once
 
+#include "controller/budget.h"
 #include "controller/jingle/presence.h"
 #include "controller/jingle/stanza.h"
 #include "controller/policy/policy.h"
@@ -16,6 +17,8 @@ typedef struct {
     IpopUid uid;
     bool met;       /* node and jid are from a presence; else only tincan knew it */
     IpopNode node;
+    IpopNode *aside; /* said by a presence that was not believed (claims.c); NULL none */
+    uint64_t proved; /* what the link that is online proves of it (tincan/ctl/ids.h); 0 nothing */
     char *jid;      /* full JID, "" when unknown; changed by ipop_registry_set_jid only */
     bool available;
     unsigned login; /* number of the own login in which it was last seen */
@@ -34,8 +37,10 @@ typedef struct {
     bool first;      /* the own tincan lost the link: see policy.h */
     unsigned generation; /* of the newest link asked for or seen; only grows */
     char *why;       /* the last failure, as it was logged; NULL none */
-    int64_t offers_since; /* a peer may not make us gather without end: its offers of late */
-    unsigned offers;
+    IpopBudget offers;  /* a peer may not make us gather without end */
+    IpopBudget answers; /* to its requests */
+    IpopBudget lines;   /* of the log */
+    bool stranger;   /* counted among those without a pin that a session is under way with */
     IpopTalk *talk;  /* NULL: none */
 } IpopPeer;
 

@@ -107,12 +107,13 @@ void ipop_self_free(IpopSelf *self) {
 
 /* Which of two equal claims moves. */
 static bool gives_way(const IpopSelf *self, const IpopNode *other, bool own_auto, bool other_auto) {
-    return own_auto && (!other_auto || ipop_uid_compare(&self->node.uid, &other->uid) > 0);
+    bool other_stays = !other_auto || (other->settled && !self->node.settled);
+    return own_auto && (other_stays || ipop_uid_compare(&self->node.uid, &other->uid) > 0);
 }
 
-bool ipop_self_meet(IpopSelf *self, const IpopNode *other, bool pinned) {
-    bool changed = false;
-    if (ipop_uid_equal(&self->node.uid, &other->uid))
+bool ipop_self_meet(IpopSelf *self, const IpopNode *other, IpopClaim claim) {
+    bool changed = false, pinned = claim == IPOP_CLAIM_PINNED;
+    if (ipop_uid_equal(&self->node.uid, &other->uid) || (self->node.settled && claim == IPOP_CLAIM_HEARD))
         return false;
     if (strcmp(self->node.name, other->name) == 0 &&
         gives_way(self, other, self->node.auto_name, other->auto_name && !pinned)) {
@@ -139,14 +140,11 @@ unsigned ipop_self_ip4_mask(const IpopSelf *self) {
     return self->node.auto_ip4 ? MIN(conf->ip4_mask, conf->ip4_network_prefix) : conf->ip4_mask;
 }
 
-char *ipop_self_objection(const IpopSelf *self, const IpopNode *other, bool *ret_lasting) {
+char *ipop_self_objection(const IpopSelf *self, const IpopNode *other) {
     const IpopNode *own = &self->node;
     const IpopConf *conf = self->conf;
-    *ret_lasting = true;
-    if (strcmp(own->ip4, other->ip4) == 0) {
-        *ret_lasting = !own->auto_ip4 && !other->auto_ip4;
+    if (strcmp(own->ip4, other->ip4) == 0)
         return g_strdup_printf("address %s is this node's own; give one of the two another ip4", own->ip4);
-    }
     if (strcmp(own->name, other->name) == 0 && !own->auto_name && !other->auto_name)
         return g_strdup_printf("name %s is this node's own; give one of the two another name", own->name);
     uint32_t ip4 = ip4_number(other->ip4);

@@ -17,7 +17,8 @@ IpopPolicyDecision ipop_policy_decide(const IpopPolicyFacts *facts, int64_t now)
     case IPOP_POLICY_LINK_TRYING:
         return when(IPOP_POLICY_GIVE_UP, facts->since + IPOP_POLICY_PATIENCE, now);
     case IPOP_POLICY_LINK_ONLINE:
-        if (may_start && facts->renew_at != 0)
+        /* Whatever its presence says: the link shows that it is there. */
+        if (facts->login && !facts->refused && facts->renew_at != 0)
             return when(IPOP_POLICY_START, facts->renew_at, now);
         break;
     case IPOP_POLICY_LINK_DOWN:

@@ -23,7 +23,7 @@ static void check_node(const IpopNode *node) {
     assert(ipop_presence_parse(xml, strlen(xml), from, &back, &why) == IPOP_PRESENCE_AVAILABLE);
     assert(strcmp(node->name, back.name) == 0 && strcmp(node->ip4, back.ip4) == 0 && strcmp(node->ip6, back.ip6) == 0);
     assert(ipop_uid_equal(&node->uid, &back.uid) && memcmp(node->key, back.key, sizeof back.key) == 0);
-    assert(node->auto_name == back.auto_name && node->auto_ip4 == back.auto_ip4);
+    assert(node->auto_name == back.auto_name && node->auto_ip4 == back.auto_ip4 && node->settled == back.settled);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -34,7 +34,7 @@ static void assert_node_equal(const IpopNode *a, const IpopNode *b) {
     g_assert_cmpstr(a->ip4, ==, b->ip4);
     g_assert_cmpstr(a->ip6, ==, b->ip6);
     g_assert_cmpuint(a->suites, ==, b->suites);
-    g_assert_true(a->auto_name == b->auto_name && a->auto_ip4 == b->auto_ip4);
+    g_assert_true(a->auto_name == b->auto_name && a->auto_ip4 == b->auto_ip4 && a->settled == b->settled);
 }
 
 static void test_round_trip(void) {
@@ -50,6 +50,7 @@ static void test_round_trip(void) {
         if (g_test_rand_bit())
             g_snprintf(node.ip6, sizeof node.ip6, "fd50:%x::%x", g_test_rand_int_range(1, 65536), g_test_rand_int_range(1, 65536));
         node.auto_name = g_test_rand_bit();
+        node.settled = g_test_rand_bit();
         node.auto_ip4 = g_test_rand_bit();
 
         g_autofree char *built = ipop_presence_build(&node), *xml = with_from(built, FROM);

@@ -51,8 +51,8 @@ static void test_configured(void) {
     g_assert_true(strncmp(self->resource + 5, self->node.uid.hex, 8) == 0);
     IpopNode other = self->node;
     memset(other.uid.hex, '0', 40); /* lower than any */
-    g_assert_false(ipop_self_meet(self, &other, false));
-    g_assert_false(ipop_self_meet(self, &other, true));
+    g_assert_false(ipop_self_meet(self, &other, IPOP_CLAIM_HEARD));
+    g_assert_false(ipop_self_meet(self, &other, IPOP_CLAIM_PINNED));
     g_assert_true(ipop_self_keep_address(self, NULL));
     g_autofree char *file = g_build_filename(dir, "address", NULL);
     g_assert_false(g_file_test(file, G_FILE_TEST_EXISTS));
@@ -81,7 +81,7 @@ static void test_chosen_and_kept(void) {
     memset(other.uid.hex, '0', 40);
     g_strlcpy(other.name, "other", sizeof other.name);
     g_autofree char *before = g_strdup(self->node.ip4);
-    g_assert_true(ipop_self_meet(self, &other, false));
+    g_assert_true(ipop_self_meet(self, &other, IPOP_CLAIM_HEARD));
     g_assert_cmpstr(self->node.ip4, !=, before);
     g_assert_true(ipop_self_keep_address(self, NULL));
     IpopSelf *again = make_self(conf, 1);
@@ -131,7 +131,7 @@ static void test_addresses_are_hosts(void) {
         IpopNode other = {.auto_ip4 = false};
         memset(other.uid.hex, 'f', 40);
         g_strlcpy(other.ip4, self->node.ip4, sizeof other.ip4);
-        g_assert_true(ipop_self_meet(self, &other, false));
+        g_assert_true(ipop_self_meet(self, &other, IPOP_CLAIM_HEARD));
     }
     for (unsigned i = 1; i <= 6; i++)
         g_assert_true(seen[i]);
@@ -147,17 +147,44 @@ static void test_one_of_two_moves(void) {
         IpopSelf *a = make_self(conf, seed), *b = make_self(conf, (uint8_t)(seed + 100));
         IpopNode was_a = a->node, was_b = b->node;
         g_assert_cmpstr(was_a.ip4, ==, was_b.ip4);
-        bool moved_a = ipop_self_meet(a, &was_b, false), moved_b = ipop_self_meet(b, &was_a, false);
+        bool moved_a = ipop_self_meet(a, &was_b, IPOP_CLAIM_HEARD), moved_b = ipop_self_meet(b, &was_a, IPOP_CLAIM_HEARD);
         g_assert_true(moved_a != moved_b);
         g_assert_true(moved_a == (ipop_uid_compare(&was_a.uid, &was_b.uid) > 0));
         g_assert_cmpstr(a->node.ip4, !=, b->node.ip4);
         g_assert_cmpstr(a->node.name, !=, b->node.name);
-        g_assert_false(ipop_self_meet(a, &b->node, false) || ipop_self_meet(b, &a->node, false));
+        g_assert_false(ipop_self_meet(a, &b->node, IPOP_CLAIM_HEARD) || ipop_self_meet(b, &a->node, IPOP_CLAIM_HEARD));
         ipop_self_free(a);
         ipop_self_free(b);
     }
     ipop_conf_free(conf);
     forget_address();
+}
+
+/* Once others know a node by its name and address, only what is proved moves it; a newcomer that is not yet known moves. */
+static void test_settled_stays(void) {
+    IpopConf *conf = make_conf("");
+    forget_address();
+    for (uint8_t seed = 1; seed < 50; seed++) {
+        IpopSelf *self = make_self(conf, seed);
+        IpopNode other = self->node, was = self->node;
+        memset(other.uid.hex, '0', 40); /* lower than any */
+        self->node.settled = true;
+        g_assert_false(ipop_self_meet(self, &other, IPOP_CLAIM_HEARD));
+        other.auto_name = other.auto_ip4 = false;
+        g_assert_false(ipop_self_meet(self, &other, IPOP_CLAIM_HEARD));
+        g_assert_true(ipop_self_meet(self, &other, IPOP_CLAIM_PROVED));
+        g_assert_cmpstr(self->node.ip4, !=, was.ip4);
+        self->node = was;
+        g_assert_true(ipop_self_meet(self, &other, IPOP_CLAIM_PINNED));
+
+        self->node = other = was;
+        other.settled = true;
+        memset(other.uid.hex, 'f', 40); /* higher than any */
+        g_assert_true(ipop_self_meet(self, &other, IPOP_CLAIM_HEARD));
+        g_assert_cmpstr(self->node.name, !=, was.name);
+        ipop_self_free(self);
+    }
+    ipop_conf_free(conf);
 }
 
 static void test_names(void) {
@@ -171,7 +198,7 @@ static void test_names(void) {
         IpopNode other = {.auto_name = false};
         memset(other.uid.hex, 'f', 40);
         g_strlcpy(other.name, self->node.name, sizeof other.name);
-        g_assert_true(ipop_self_meet(self, &other, false));
+        g_assert_true(ipop_self_meet(self, &other, IPOP_CLAIM_HEARD));
         g_autofree char *suffix = g_strdup_printf("-%u", i);
         g_assert_true(g_str_has_suffix(self->node.name, suffix));
         g_assert_true(ipop_name_valid(self->node.name));
@@ -180,38 +207,36 @@ static void test_names(void) {
     ipop_conf_free(conf);
 }
 
-static void expect_objection(const IpopSelf *self, const IpopNode *other, const char *part, bool lasting) {
-    bool is_lasting;
-    g_autofree char *why = ipop_self_objection(self, other, &is_lasting);
+static void expect_objection(const IpopSelf *self, const IpopNode *other, const char *part) {
+    g_autofree char *why = ipop_self_objection(self, other);
     if (part == NULL) {
         g_assert_null(why);
         return;
     }
     g_assert_nonnull(strstr(why, part));
-    g_assert_true(is_lasting == lasting);
 }
 
 static void test_objections(void) {
     IpopConf *conf = make_conf(",\"name\":\"alpha\",\"ip4\":\"172.31.0.100\"");
     IpopSelf *self = make_self(conf, 1);
     IpopNode other = {.name = "beta", .ip4 = "172.31.0.101"};
-    expect_objection(self, &other, NULL, false);
+    expect_objection(self, &other, NULL);
     g_strlcpy(other.ip4, "172.31.0.100", sizeof other.ip4);
-    expect_objection(self, &other, "address 172.31.0.100 is this node's own; give one of the two another ip4", true);
+    expect_objection(self, &other, "address 172.31.0.100 is this node's own; give one of the two another ip4");
     other.auto_ip4 = true;
-    expect_objection(self, &other, "address 172.31.0.100", false);
+    expect_objection(self, &other, "address 172.31.0.100");
     g_strlcpy(other.ip4, "172.31.77.1", sizeof other.ip4); /* outside the mask, inside ip4_network */
-    expect_objection(self, &other, NULL, false);
+    expect_objection(self, &other, NULL);
     static const char *const outside[] = {"8.8.8.8", "172.32.0.1", "172.31.0.0", "172.31.255.255", "0.0.0.0"};
     for (size_t i = 0; i < G_N_ELEMENTS(outside); i++) {
         g_strlcpy(other.ip4, outside[i], sizeof other.ip4);
-        expect_objection(self, &other, "outside this overlay", true);
+        expect_objection(self, &other, "outside this overlay");
     }
     g_strlcpy(other.ip4, "172.31.0.101", sizeof other.ip4);
     g_strlcpy(other.name, "alpha", sizeof other.name);
-    expect_objection(self, &other, "name alpha is this node's own", true);
+    expect_objection(self, &other, "name alpha is this node's own");
     other.auto_name = true;
-    expect_objection(self, &other, NULL, false);
+    expect_objection(self, &other, NULL);
     ipop_self_free(self);
     ipop_conf_free(conf);
 }
@@ -226,6 +251,7 @@ int main(int argc, char **argv) {
     g_test_add_func("/self/address-file-is-checked", test_address_file_is_checked);
     g_test_add_func("/self/addresses-are-hosts", test_addresses_are_hosts);
     g_test_add_func("/self/one-of-two-moves", test_one_of_two_moves);
+    g_test_add_func("/self/settled-stays", test_settled_stays);
     g_test_add_func("/self/names", test_names);
     g_test_add_func("/self/objections", test_objections);
     int status = g_test_run();
