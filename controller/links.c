@@ -200,11 +200,12 @@ void ipop_links_ended(IpopController *c, IpopPeer *peer, IpopEnd end, const char
 }
 
 static void tell_online(IpopController *c, IpopPeer *peer, bool moved, const json_t *message) {
-    const char *local = "", *remote = "", *address = "";
+    const char *local = "", *remote = "", *address = "", *reason = "";
     char after[48] = "";
     ipop_json_string(message, "local_type", 16, &local);
     ipop_json_string(message, "rem_type", 16, &remote);
     ipop_json_string(message, "rem_addr", 64, &address);
+    ipop_json_string(message, "reason", 512, &reason);
     if (!moved && peer->talk == NULL) {
         ipop_controller_tell(c, peer, "link", "connected name=%s address=%s path=%s: it still is", ipop_peer_label(peer),
                  peer->node.ip4, peer->path);
@@ -212,9 +213,9 @@ static void tell_online(IpopController *c, IpopPeer *peer, bool moved, const jso
     }
     if (!moved)
         snprintf(after, sizeof after, " after=%.0f ms", (double)(ipop_clock_now() - peer->found) / 1000);
-    ipop_controller_tell(c, peer, "link", "%s name=%s address=%s path=%s local=%s remote=%s %s rtt=%.1f ms%s",
+    ipop_controller_tell(c, peer, "link", "%s name=%s address=%s path=%s local=%s remote=%s %s rtt=%.1f ms%s%s%s",
              moved ? "moved" : "connected", ipop_peer_label(peer), peer->node.ip4, peer->path, local, remote, address,
-             json_number_value(json_object_get(message, "rtt")), after);
+             json_number_value(json_object_get(message, "rtt")), after, *reason ? " " : "", reason);
 }
 
 static void come_online(IpopController *c, IpopPeer *peer, const json_t *message) {

@@ -46,11 +46,12 @@ static void set_remote(const IpopTalk *talk, const IpopJingle *message) {
     json_t *candidates = json_array();
     for (unsigned i = 0; i < message->n_candidates; i++)
         json_array_append_new(candidates, ipop_candidate_to_json(&message->candidates[i]));
-    ipop_dataplane_do(talk->controller->dataplane, "set_remote",
-                      json_pack("{ss sI ss ss so sb}", "uid", talk->peer->uid.hex, "generation",
-                                (json_int_t)talk->session.generation, "ufrag", message->ufrag, "pwd", message->pwd, "candidates",
-                                candidates, "end", message->end),
-                      NULL, NULL);
+    json_t *remote = json_pack("{ss sI ss ss so sb}", "uid", talk->peer->uid.hex, "generation",
+                               (json_int_t)talk->session.generation, "ufrag", message->ufrag, "pwd", message->pwd, "candidates",
+                               candidates, "end", message->end);
+    if (*message->nat)
+        json_object_set_new(remote, "nat", json_string(message->nat));
+    ipop_dataplane_do(talk->controller->dataplane, "set_remote", remote, NULL, NULL);
 }
 
 /* --- talks --- */
@@ -222,6 +223,9 @@ void ipop_signalling_local(void *user, const IpopUid *uid, const json_t *message
             n++;
     ipop_json_bool(message, "end", &end);
     IpopSession *session = &peer->talk->session;
+    const char *nat;
+    if (ipop_json_string(message, "nat", IPOP_NAT_TEXT_MAX, &nat))
+        g_strlcpy(session->nat, nat, sizeof session->nat);
     ipop_session_add_local(session, ufrag, pwd, candidates, n, end);
     perform(peer->talk, ipop_session_step(session, IPOP_SESSION_LOCAL), NULL);
 }

@@ -62,15 +62,25 @@ static void link_changed(void *user) {
     settle_later(peer->daemon);
 }
 
+static char *link_explain(void *user, const IpopAttempt *attempt) {
+    return ipop_peer_explain_failed(user, attempt);
+}
+
 static void link_candidates(void *user, uint32_t generation, const char *ufrag, const char *pwd,
                             const IpopCandidate *candidates, unsigned n, bool end) {
     IpopPeer *peer = user;
+    IpopNat own = ipop_servers_nat(peer->daemon->servers);
     json_t *list = json_array();
     for (unsigned i = 0; i < n; i++)
         json_array_append_new(list, ipop_candidate_to_json(&candidates[i]));
-    ipop_control_notify(peer->daemon->control,
-                        json_pack("{sssssIsssssosb}", "type", "local_candidates", "uid", peer->uid.hex, "generation",
-                                  (json_int_t)generation, "ufrag", ufrag, "pwd", pwd, "candidates", list, "end", (int)end));
+    json_t *message = json_pack("{sssssIsssssosb}", "type", "local_candidates", "uid", peer->uid.hex, "generation",
+                                (json_int_t)generation, "ufrag", ufrag, "pwd", pwd, "candidates", list, "end", (int)end);
+    if (own.mapping != IPOP_NAT_UNKNOWN) {
+        char nat[IPOP_NAT_TEXT_MAX + 1];
+        ipop_nat_text(own, nat);
+        json_object_set_new(message, "nat", json_string(nat));
+    }
+    ipop_control_notify(peer->daemon->control, message);
 }
 
 /* --- what the tunnel says --- */
@@ -204,6 +214,7 @@ IpopDaemon *ipop_daemon_new(const IpopDaemonOptions *options, GError **error) {
         .index_free = index_free,
         .transport_new = transport_new,
         .changed = link_changed,
+        .explain = link_explain,
         .candidates = link_candidates,
     };
     daemon->tick = g_timeout_add_seconds(1, tick, daemon);

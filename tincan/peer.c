@@ -1,6 +1,7 @@
 #include "tincan/peer.h"
 
 #include "tincan/daemon.h"
+#include "tincan/link/explain.h"
 
 #include <string.h>
 
@@ -77,6 +78,53 @@ void ipop_peer_tick(IpopPeer *peer, int64_t now) {
     peer->sent_last = sent;
     peer->recv_last = recv;
     ipop_link_tick(peer->link, now);
+}
+
+/* The first TURN server that is known not to do its work. */
+static char *turn_trouble(const IpopServers *servers, bool *ret_turn) {
+    IpopServerStatus status;
+    *ret_turn = false;
+    for (unsigned i = 0; ipop_servers_status(servers, i, &status); i++) {
+        *ret_turn = *ret_turn || status.turn;
+        if (status.turn && status.verdict == IPOP_SERVER_BAD)
+            return g_strdup_printf("TURN server %s (%s) %s", status.server, status.transport == IPOP_TURN_TCP ? "TCP" : "UDP",
+                                   status.text);
+    }
+    return NULL;
+}
+
+static IpopFacts collect_facts(const IpopPeer *peer, const IpopAttempt *attempt) {
+    return (IpopFacts){.attempt = attempt, .own = ipop_servers_nat(peer->daemon->servers), .peer = peer->nat};
+}
+
+char *ipop_peer_explain_failed(const IpopPeer *peer, const IpopAttempt *attempt) {
+    IpopFacts facts = collect_facts(peer, attempt);
+    g_autofree char *trouble = turn_trouble(peer->daemon->servers, &facts.turn);
+    facts.turn_trouble = trouble;
+    return ipop_explain_failed(&facts);
+}
+
+char *ipop_peer_reason(const IpopPeer *peer) {
+    const IpopPathInfo *info = ipop_link_path_info(peer->link);
+    const IpopAttempt *attempt = ipop_link_attempt(peer->link, 0);
+    if (peer->refused)
+        return g_strdup(peer->refused);
+    if (ipop_link_state(peer->link) != IPOP_LINK_ONLINE || !info->relayed || !attempt)
+        return g_strdup(ipop_link_reason(peer->link));
+    IpopFacts facts = collect_facts(peer, attempt);
+    return ipop_explain_relayed(&facts);
+}
+
+const char *ipop_peer_remedy(const IpopPeer *peer) {
+    const IpopPathInfo *info = ipop_link_path_info(peer->link);
+    bool online = ipop_link_state(peer->link) == IPOP_LINK_ONLINE;
+    const IpopAttempt *attempt = ipop_link_attempt(peer->link, 0);
+    if (!attempt)
+        attempt = ipop_link_attempt(peer->link, 1);
+    if (peer->refused || !attempt || (online && !info->relayed) || (!online && attempt->connected))
+        return "";
+    IpopFacts facts = collect_facts(peer, attempt);
+    return ipop_explain_remedy(&facts);
 }
 
 const char *ipop_peer_path(const IpopPeer *peer) {

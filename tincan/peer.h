@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tincan/control/server.h"
+#include "tincan/ctl/nat.h"
 #include "tincan/link/link.h"
 
 #include <arpa/inet.h>
@@ -17,6 +18,7 @@ typedef struct IpopPeer {
     char ip4[INET_ADDRSTRLEN], ip6[INET6_ADDRSTRLEN];
     bool available;
     int64_t jabber_heard; /* ipop_clock_now; 0 never */
+    IpopNat nat;          /* as it said of itself */
     char *refused;        /* why it may not be a peer; NULL when it may */
     IpopTunnelPeer *tunnel_peer;
     IpopLink *link;
@@ -41,6 +43,15 @@ void ipop_peer_pong(IpopPeer *peer, int64_t rtt);
 
 /* Once a second. */
 void ipop_peer_tick(IpopPeer *peer, int64_t now);
+
+/* Why it is not online, or why it is relayed, as one sentence; "" when neither. Owned by the caller. */
+char *ipop_peer_reason(const IpopPeer *peer);
+
+/* What would make it better, "" when nothing is known to. Static storage. */
+const char *ipop_peer_remedy(const IpopPeer *peer);
+
+/* The sentence for an attempt no check of which was answered. Owned by the caller. */
+char *ipop_peer_explain_failed(const IpopPeer *peer, const IpopAttempt *attempt);
 
 /* "direct", "relayed" or "". */
 const char *ipop_peer_path(const IpopPeer *peer);

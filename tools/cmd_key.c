@@ -86,7 +86,7 @@ int ipop_cmd_key(const IpopTool *tool, const char *operand) {
     }
     if (tool->forget)
         return forget(tool, pins);
-    bool answered = ipop_view_ask((unsigned)tool->port, &view, &error);
+    bool answered = ipop_view_ask((unsigned)tool->port, NULL, &view, &error);
     if (!answered)
         ipop_text_error(tool->err, error);
     if (tool->json)

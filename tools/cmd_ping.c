@@ -81,7 +81,7 @@ int ipop_cmd_ping(const IpopTool *tool, const char *operand) {
     g_auto(IpopView) view = {0};
     GError *error = NULL;
     const json_t *peer = NULL;
-    if (ipop_view_ask((unsigned)tool->port, &view, &error))
+    if (ipop_view_ask((unsigned)tool->port, NULL, &view, &error))
         peer = ipop_view_find(&view, operand, &error);
     if (!peer) {
         ipop_text_error(tool->err, error);

@@ -14,6 +14,15 @@ static bool connected(const json_t *local) {
     return strcmp(ipop_view_text(local, "_xmpp"), "connected") == 0;
 }
 
+static void print_bad_servers(const json_t *local, FILE *out) {
+    size_t i;
+    json_t *server;
+    json_array_foreach(json_object_get(local, "_servers"), i, server)
+        if (strcmp(ipop_view_text(server, "verdict"), "bad") == 0)
+            ipop_text_line(out, "%s       %s (%s): %s", strcmp(ipop_view_text(server, "kind"), "turn") == 0 ? "TURN" : "STUN",
+                           ipop_view_text(server, "server"), ipop_view_text(server, "transport"), ipop_view_text(server, "text"));
+}
+
 static void print_local(const json_t *local, FILE *out) {
     const char *name = ipop_view_text(local, "_name"), *ip4 = ipop_view_text(local, "_ip4"),
                *ip6 = ipop_view_text(local, "_ip6"), *xmpp = ipop_view_text(local, "_xmpp");
@@ -24,6 +33,7 @@ static void print_local(const json_t *local, FILE *out) {
         ipop_text_line(out, "Jabber     connected as %s", ipop_view_text(local, "_jid"));
     else
         ipop_text_line(out, "Jabber     %s: %s", *xmpp ? xmpp : "disconnected", xmpp_error(local));
+    print_bad_servers(local, out);
 }
 
 static char *describe_via(const json_t *peer, const json_t *best) {
@@ -95,7 +105,7 @@ static void print_json(const IpopView *view, FILE *out) {
 
 static bool ask(const IpopTool *tool, IpopView *ret_view) {
     GError *error = NULL;
-    if (!ipop_view_ask((unsigned)tool->port, ret_view, &error)) {
+    if (!ipop_view_ask((unsigned)tool->port, NULL, ret_view, &error)) {
         ipop_text_error(tool->err, error);
         return false;
     }

@@ -1,4 +1,5 @@
 /* ipop why PEER: how it is reached, or why it is not, in sentences. */
+#include "tincan/ctl/nat.h"
 #include "tools/text.h"
 #include "tools/tool.h"
 #include "tools/view.h"
@@ -87,8 +88,89 @@ static void print_state(FILE *out, const json_t *peer) {
         ipop_text_line(out, "%s is not reached: %s (%s).", name, explain_state(state), state);
     if (*reason)
         ipop_text_line(out, "Reason: %s", reason);
+    const char *remedy = ipop_view_text(json_object_get(peer, "why"), "remedy");
+    if (*remedy)
+        ipop_text_line(out, "What helps: %s", remedy);
     ipop_text_line(out, "Its addresses are %s%s%s, its uid is %s.", ipop_view_text(peer, "ip4"), *ip6 ? " and " : "", ip6,
                    ipop_view_text(peer, "uid"));
+}
+
+static const char *explain_nat(const char *text) {
+    IpopNat nat;
+    return ipop_nat_parse(text, &nat) ? ipop_nat_sentence(nat) : "not known";
+}
+
+static void print_networks(FILE *out, const json_t *local, const json_t *why) {
+    const char *outside = ipop_view_text(local, "_outside");
+    ipop_text_line(out, "This node's network: %s%s%s.", explain_nat(ipop_view_text(local, "_nat")),
+                   *outside ? "; from outside it is " : "", outside);
+    ipop_text_line(out, "The peer's network: %s.", explain_nat(ipop_view_text(why, "nat")));
+}
+
+static void print_candidates(FILE *out, const char *whose, const json_t *list) {
+    GString *text = g_string_new(NULL);
+    size_t i;
+    json_t *c;
+    json_array_foreach(list, i, c)
+        g_string_append_printf(text, "%s%s %s%s", i > 0 ? ", " : "", ipop_view_text(c, "type"), ipop_view_text(c, "addr"),
+                               json_is_true(json_object_get(c, "learned")) ? " (its checks came from there)" : "");
+    ipop_text_line(out, "  %s addresses: %s.", whose, *text->str ? text->str : "none");
+    g_string_free(text, TRUE);
+}
+
+static json_int_t number(const json_t *object, const char *key) {
+    return json_integer_value(json_object_get(object, key));
+}
+
+static void print_answered(FILE *out, const json_t *attempt) {
+    const json_t *answered = json_object_get(attempt, "answered");
+    size_t i;
+    json_t *pair;
+    if (json_array_size(answered) == 0)
+        ipop_text_line(out, "  None of this node's checks has been answered.");
+    json_array_foreach(answered, i, pair)
+        ipop_text_line(out, "  Answered after %" JSON_INTEGER_FORMAT " ms: from %s %s to %s %s.", number(pair, "after"),
+                       ipop_view_text(pair, "local_type"), ipop_view_text(pair, "local_addr"), ipop_view_text(pair, "rem_type"),
+                       ipop_view_text(pair, "rem_addr"));
+}
+
+static void print_attempt(FILE *out, const json_t *attempt) {
+    json_int_t heard = number(attempt, "heard"), failed = number(attempt, "failed");
+    ipop_text_line(out, "%s, begun %" JSON_INTEGER_FORMAT " s ago:",
+                   json_is_true(json_object_get(attempt, "carries")) ? "The attempt that made this path" : "The last attempt",
+                   number(attempt, "age"));
+    print_candidates(out, "Own", json_object_get(attempt, "local"));
+    print_candidates(out, "Its", json_object_get(attempt, "remote"));
+    ipop_text_line(out, "  Pairs of addresses to check: %" JSON_INTEGER_FORMAT ".", number(attempt, "pairs"));
+    if (heard >= 0)
+        ipop_text_line(out, "  The peer's checks reach this node, the first one after %" JSON_INTEGER_FORMAT " ms.", heard);
+    else
+        ipop_text_line(out, "  No check of the peer has reached this node.");
+    print_answered(out, attempt);
+    if (failed >= 0)
+        ipop_text_line(out, "  Given up after %.1f s.", (double)failed / 1000);
+}
+
+/* Servers that are well are shown by what they did. */
+static void print_servers(FILE *out, const json_t *local) {
+    size_t i;
+    json_t *server;
+    json_array_foreach(json_object_get(local, "_servers"), i, server) {
+        const char *text = ipop_view_text(server, "text");
+        ipop_text_line(out, "%s server %s (%s): %s%s%s.", strcmp(ipop_view_text(server, "kind"), "turn") == 0 ? "TURN" : "STUN",
+                       ipop_view_text(server, "server"), ipop_view_text(server, "transport"), ipop_view_text(server, "verdict"),
+                       *text ? ", " : "", text);
+    }
+}
+
+static void print_why(FILE *out, const json_t *local, const json_t *peer) {
+    const json_t *why = json_object_get(peer, "why");
+    size_t i;
+    json_t *attempt;
+    print_networks(out, local, why);
+    json_array_foreach(json_object_get(why, "attempts"), i, attempt)
+        print_attempt(out, attempt);
+    print_servers(out, local);
 }
 
 static void print_jabber(FILE *out, const json_t *local, const json_t *peer) {
@@ -103,11 +185,15 @@ static void print_jabber(FILE *out, const json_t *local, const json_t *peer) {
 }
 
 int ipop_cmd_why(const IpopTool *tool, const char *operand) {
-    g_auto(IpopView) view = {0};
+    g_auto(IpopView) all = {0}, view = {0};
     GError *error = NULL;
     const json_t *peer = NULL;
-    if (ipop_view_ask((unsigned)tool->port, &view, &error))
-        peer = ipop_view_find(&view, operand, &error);
+    if (ipop_view_ask((unsigned)tool->port, NULL, &all, &error))
+        peer = ipop_view_find(&all, operand, &error);
+    if (peer && !ipop_view_ask((unsigned)tool->port, ipop_view_text(peer, "uid"), &view, &error))
+        peer = NULL;
+    if (peer)
+        peer = ipop_view_find(&view, ipop_view_text(peer, "uid"), &error);
     if (!peer) {
         ipop_text_error(tool->err, error);
         return IPOP_TOOL_USAGE;
@@ -120,6 +206,7 @@ int ipop_cmd_why(const IpopTool *tool, const char *operand) {
         print_state(tool->out, peer);
         json_array_foreach(json_object_get(peer, "stats"), i, path)
             print_path(tool->out, path);
+        print_why(tool->out, view.local, peer);
         print_jabber(tool->out, view.local, peer);
     }
     return ipop_view_online(peer) ? IPOP_TOOL_GOOD : IPOP_TOOL_BAD;

@@ -34,8 +34,9 @@ static int by_name(gconstpointer a, gconstpointer b) {
     return order ? order : strcmp(ipop_view_text(x, "uid"), ipop_view_text(y, "uid"));
 }
 
-bool ipop_view_ask(unsigned port, IpopView *ret_view, GError **error) {
-    json_t *request = json_pack("{s:s, s:b}", "m", "get_state", "stats", 1);
+bool ipop_view_ask(unsigned port, const char *uid, IpopView *ret_view, GError **error) {
+    json_t *request = uid ? json_pack("{s:s, s:b, s:b, s:s}", "m", "get_state", "stats", 1, "why", 1, "uid", uid)
+                          : json_pack("{s:s, s:b}", "m", "get_state", "stats", 1);
     g_auto(IpopView) view = {.answers = ipop_ctl_ask(port, request, ASK_MS, error)};
     json_decref(request);
     if (!view.answers)

@@ -13,8 +13,9 @@ typedef struct {
     int64_t n_lost;   /* peers whose answer got lost */
 } IpopView;
 
-/* Asks with "stats". False and error (one line with the remedy) when nothing answers; *ret_view is then untouched. */
-bool ipop_view_ask(unsigned port, IpopView *ret_view, GError **error);
+/* Asks with "stats"; about one peer, with "why" too, when uid is not NULL. False and error (one line with the remedy) when
+ * nothing answers; *ret_view is then untouched. */
+bool ipop_view_ask(unsigned port, const char *uid, IpopView *ret_view, GError **error);
 void ipop_view_clear(IpopView *view);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(IpopView, ipop_view_clear)
 

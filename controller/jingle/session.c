@@ -145,6 +145,7 @@ bool ipop_session_take_local(IpopSession *session, IpopJingleAction action, Ipop
     bool end = session->end && !session->end_sent;
     *ret = (IpopJingle){.action = action, .uid = session->own, .end = end, .n_candidates = session->n_waiting};
     g_strlcpy(ret->sid, session->sid, sizeof ret->sid);
+    g_strlcpy(ret->nat, session->nat, sizeof ret->nat);
     g_strlcpy(ret->ufrag, session->ufrag, sizeof ret->ufrag);
     g_strlcpy(ret->pwd, session->pwd, sizeof ret->pwd);
     memcpy(ret->candidates, session->waiting, session->n_waiting * sizeof *session->waiting);

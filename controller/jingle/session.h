@@ -67,6 +67,7 @@ typedef struct {
     IpopCandidate waiting[IPOP_CANDIDATES_MAX];
     unsigned n_waiting, n_local, n_remote; /* in all at most IPOP_CANDIDATES_MAX of each side */
     bool end, end_sent;
+    char nat[IPOP_NAT_TEXT_MAX + 1]; /* this node's, "" when tincan did not say */
 } IpopSession;
 
 /* An own session with a random sid, or an answer to the peer's offer. */

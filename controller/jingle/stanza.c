@@ -122,6 +122,10 @@ static bool read_content(IpopXml *element, IpopJingle *jingle) {
         IpopXml *description = ipop_xml_only(content, "description", IPOP_NS_TUNNEL);
         if (!description || !ipop_uid_parse(ipop_xml_get(description, "uid", ATTRIBUTE_MAX), &jingle->uid))
             return false;
+        const char *nat = ipop_xml_get(description, "nat", IPOP_NAT_TEXT_MAX);
+        IpopNat known;
+        if (nat && ipop_nat_parse(nat, &known))
+            strcpy(jingle->nat, nat);
     }
     return read_transport(transport, jingle);
 }
@@ -247,8 +251,12 @@ static void write_content(IpopXml *element, const IpopJingle *jingle) {
     IpopXml *content = ipop_xml_add(element, "content", NULL);
     ipop_xml_set(content, "creator", "initiator");
     ipop_xml_set(content, "name", CONTENT);
-    if (jingle->action != IPOP_JINGLE_TRANSPORT_INFO)
-        ipop_xml_set(ipop_xml_add(content, "description", IPOP_NS_TUNNEL), "uid", jingle->uid.hex);
+    if (jingle->action != IPOP_JINGLE_TRANSPORT_INFO) {
+        IpopXml *description = ipop_xml_add(content, "description", IPOP_NS_TUNNEL);
+        ipop_xml_set(description, "uid", jingle->uid.hex);
+        if (*jingle->nat)
+            ipop_xml_set(description, "nat", jingle->nat);
+    }
 
     IpopXml *transport = ipop_xml_add(content, "transport", NS_ICE_UDP);
     ipop_xml_set(transport, "ufrag", jingle->ufrag);

@@ -1,11 +1,13 @@
 /* stanza.h - Jingle (XEP-0166) with ICE-UDP (XEP-0176): text <-> struct, checked to the last attribute. Pure; any thread.
  *
- * One content named "tunnel", description <description xmlns='urn:ipop:tunnel:1' uid='...'/> with the sender's uid.
+ * One content named "tunnel", description <description xmlns='urn:ipop:tunnel:1' uid='...' nat='...'/> with the sender's uid and, if
+ * known, what its NAT is like.
  */
 #pragma once
 
 #include "tincan/ctl/candidate.h"
 #include "tincan/ctl/ids.h"
+#include "tincan/ctl/nat.h"
 #include "controller/xmpp/xmpp.h"
 
 #include <stdbool.h>
@@ -35,6 +37,7 @@ typedef struct {
     IpopJingleAction action;
     char sid[IPOP_SID_MAX + 1];
     IpopUid uid;       /* of initiate and accept: the sender's */
+    char nat[IPOP_NAT_TEXT_MAX + 1]; /* of initiate and accept: the sender's NAT (ctl/nat.h), "" when it does not say */
     char ufrag[IPOP_ICE_UFRAG_MAX + 1], pwd[IPOP_ICE_PWD_MAX + 1]; /* "" in terminate */
     unsigned generation; /* 0 in initiate and accept; in transport-info that of its first candidate, or of the transport
                             element when there is none; candidates of another one are left out */

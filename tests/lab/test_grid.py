@@ -1,37 +1,87 @@
-"""What a node finds out about its own place in the network, and tells."""
+"""What a node finds out about its own place in the network and its servers, and tells."""
 
-import json
+import re
 
 from lab.case import LabTest
-from lab.node import servers
-from lab.site import KINDS
-from lab.wait import wait_for
-
-# What the STUN servers tell of each kind: mapping/filter. coturn has two addresses, so it can tell both.
-NAT = {
-    "open": "none/none",
-    "hostfw": "none/port",
-    "fullcone": "independent/none",
-    "home": "independent/port",
-    "strict": "independent/port",
-    "bare": "independent/port",
-    "symmetric": "dependent/port",
-    "cgnat": "independent/port",
-    "udpblocked": "blocked/unknown",
-    "dual": "independent/port",
-    "brokenv6": "independent/port",
-    "v6only": "none/none",
-}
+from lab.node import servers, wait_pair
 
 
-class Place(LabTest):
-    def test_kinds(self):
-        """the NAT's kind is found at each kind of place"""
-        self.assertEqual(set(NAT), set(KINDS))
-        nodes = {kind: self.node(self.site(kind).host, kind).start() for kind in NAT}
+def turn(world, **changes):
+    return dict(servers(world, Place)["turn"][0], **changes)
 
-        def wrong():
-            return {kind: found for kind, found in ((k, (n.local() or {}).get("_nat")) for k, n in nodes.items())
-                    if found != NAT[kind]}
 
-        wait_for(lambda: f"all kinds are found: {wrong()}", lambda: not wrong())
+class Place:
+    """A host with IPv4, for servers()."""
+    ip4 = "any"
+
+
+class Servers(LabTest):
+    def pair(self, kind, **keys):
+        """A node at each of two places of that kind."""
+        return (self.node(self.site(kind).host, "alice", "172.31.0.1", **keys),
+                self.node(self.site(kind).host, "bob", "172.31.0.2", **keys))
+
+    def assert_first(self, a, b):
+        """The very first attempt did it."""
+        for node, other in ((a, b), (b, a)):
+            self.assertEqual(node.peer(other)["generation"], 1, node.peer(other))
+
+    def test_names(self):
+        """STUN servers given by name: the first attempt has their addresses"""
+        a, b = self.pair("home", stun=["turn.lab.test", "stun.lab.test:3478"], turn=[])
+        self.connect(a, b, path="direct")
+        self.assert_first(a, b)
+
+    def test_relay_by_name(self):
+        """a TURN server given by name: the first attempt has a relay"""
+        a, b = self.pair("symmetric", stun=[], turn=[turn(self.world, server="turn.lab.test:3478")])
+        self.connect(a, b, path="relayed")
+        self.assert_first(a, b)
+
+    def test_bad_names(self):
+        """a name that does not exist is told once, and keeps nobody from the other server"""
+        a, b = self.pair("home", stun=["nosuch.lab.test", "stun.lab.test"], turn=[])
+        self.connect(a, b, path="direct")
+        a.wait_log(r"STUN server=nosuch.lab.test:3478 .* bad: its name can't be resolved", of="tincan")
+        self.assertIn("nosuch.lab.test:3478 (udp): its name can't be resolved", a.ipop("status").stdout)
+
+    def test_failover(self):
+        """of several TURN servers the first may be dead, the second refuse the password: the third relays, the log names both"""
+        bad = [turn(self.world, server="192.0.2.99:3478"), turn(self.world, **{"pass": "wrong"})]
+        a, b = self.pair("symmetric", stun=servers(self.world, Place)["stun"],
+                         turn=[*bad, turn(self.world, server="192.0.2.11:3478")])
+        self.connect(a, b, path="relayed")
+        self.assert_first(a, b)
+        for words in (r"TURN server=192.0.2.99:3478 transport=udp bad: does not answer over UDP",
+                      r"TURN server=192.0.2.10:3478 transport=udp bad: refuses these credentials"):
+            a.wait_log(words, of="tincan")
+            self.assertEqual(len(re.findall(words, a.tincan.output())), 1)
+
+    def test_refused(self):
+        """when no TURN server does its work the reason names one"""
+        a, b = self.pair("symmetric", stun=servers(self.world, Place)["stun"], turn=[turn(self.world, **{"pass": "wrong"})])
+        a.start()
+        b.start()
+        a.wait_peer(b, lambda p: "TURN server 192.0.2.10:3478 (UDP) refuses these credentials" in p["reason"],
+                    "with the reason", 40)
+        self.assertEqual(a.peer(b)["status"], "offline")
+        status = a.ipop("status")
+        self.assertIn("192.0.2.10:3478 (udp): refuses these credentials", status.stdout)
+        self.assertEqual(status.returncode, 1)
+
+    def test_check_blocked(self):
+        """`ipop check` where UDP is blocked says so, and what still works"""
+        keys = dict(stun=servers(self.world, Place)["stun"], turn=[turn(self.world, transport=t) for t in ("udp", "tcp")])
+        node = self.node(self.site("udpblocked").host, "alice", **keys)
+        check = node.ipop("check", "-c", node.write_config(), timeout=20)
+        self.assertEqual(check.returncode, 1)
+        for words in (r"STUN +bad +192.0.2.10:3478: does not answer", r"TURN +bad +192.0.2.10:3478 \(UDP\): does not answer",
+                      r"TURN +good +192.0.2.10:3478 \(TCP\): relays at", r"NAT +note .*links go by the TURN server .* over TCP"):
+            self.assertRegex(check.stdout, words)
+
+    def test_check_symmetric(self):
+        """`ipop check` behind a symmetric NAT says what that means"""
+        node = self.node(self.site("symmetric").host, "alice")
+        check = node.ipop("check", "-c", node.write_config(), timeout=20)
+        self.assertEqual(check.returncode, 0, check)
+        self.assertRegex(check.stdout, r"NAT +note +\S+: a symmetric NAT: .*go by a TURN server")

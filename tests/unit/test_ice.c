@@ -80,7 +80,7 @@ static void on_state(void *user, IpopTransportState state, const char *why) {
     Side *side = user;
     g_assert_true(side->transport && !side->calling);
     g_assert_cmpint(state, !=, side->state);
-    g_assert_true((why != NULL) == (state == IPOP_TRANSPORT_FAILED));
+    g_assert_true(!why || state == IPOP_TRANSPORT_FAILED);
     side->state = state;
     g_free(side->why);
     side->why = g_strdup(why);
@@ -482,8 +482,7 @@ static void test_lying_stun(void) {
 /* Side by side, since libnice takes its time to be sure. */
 static void test_reasons(void) {
     static const char *const reasons[] = {
-        "no answer from the peer to any check, from 1 host, 0 srflx, 0 relay candidates to 1 host, 0 srflx, 0 relay ones; "
-        "a TURN server would help",
+        NULL, /* told from the attempt */
         "this host has IPv4 addresses only and the peer IPv6 ones only",
         "no candidates came from the peer",
     };

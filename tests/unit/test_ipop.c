@@ -121,7 +121,9 @@ static unsigned lines(const char *text) {
 
 #define LOCAL(xmpp, n)                                                                                                    \
     "{\"type\":\"local_state\",\"_uid\":\"a11ce00000000000000000000000000000000000\",\"_fpr\":\"AA:11\"," \
-    "\"_ip4\":\"172.31.0.1\",\"_ip6\":\"fd50:dbc::1\",\"_name\":\"alice\",\"_version\":\"1\"," xmpp ",\"_peers\":" n "}"
+    "\"_ip4\":\"172.31.0.1\",\"_ip6\":\"fd50:dbc::1\",\"_name\":\"alice\",\"_version\":\"1\"," xmpp ",\"_peers\":" n "," \
+    "\"_nat\":\"dependent/port\",\"_outside\":\"198.51.100.1\",\"_servers\":[{\"kind\":\"turn\",\"server\":\"t:1\"," \
+    "\"transport\":\"udp\",\"verdict\":\"bad\",\"text\":\"refuses these credentials\"}]}"
 #define CONNECTED "\"_xmpp\":\"connected\",\"_jid\":\"u@example.org/ipop-a11ce000\""
 
 #define PEER_BOB                                                                                                          \
@@ -133,7 +135,9 @@ static unsigned lines(const char *text) {
 #define PEER_CAROL                                                                                                        \
     "{\"type\":\"peer_state\",\"uid\":\"" CAROL "\",\"name\":\"carol\",\"ip4\":\"172.31.0.3\",\"ip6\":\"fd50:dbc::3\"," \
     "\"status\":\"offline\",\"state\":\"failed\",\"path\":\"\",\"reason\":\"no pair of addresses answered\","          \
-    "\"presence\":\"available\",\"stats\":[]}"
+    "\"presence\":\"available\",\"stats\":[],\"why\":{\"nat\":\"none/port\",\"remedy\":\"let UDP in\",\"attempts\":["        \
+    "{\"carries\":false,\"age\":9,\"heard\":40,\"connected\":-1,\"failed\":7100,\"pairs\":2,\"local\":[{\"type\":\"host\"," \
+    "\"addr\":\"10.0.0.1:1\"}],\"remote\":[{\"type\":\"prflx\",\"addr\":\"192.0.2.3:3\",\"learned\":true}],\"answered\":[]}]}}"
 #define PEER_GONE                                                                                                         \
     "{\"type\":\"peer_state\",\"uid\":\"" DAVE "\",\"name\":\"dave\",\"ip4\":\"172.31.0.4\",\"status\":\"offline\","    \
     "\"state\":\"idle\",\"path\":\"\",\"reason\":\"\",\"presence\":\"unavailable\"}"
@@ -261,9 +265,9 @@ static void test_hostile(void) {
     tincan_start(&t, hostile);
     g_auto(Result) status = run(t.port, "status"), peers = run(t.port, "peers"), why = run(t.port, "why dada"),
                    json = run(t.port, "status --json"), unknown = run(t.port, "why x\x1b[2J"), ping = run(t.port, "ping -c 1 dada");
-    assert_harmless(status.out, 6);
+    assert_harmless(status.out, 7);
     assert_harmless(peers.out, 1);
-    assert_harmless(why.out, 8);
+    assert_harmless(why.out, 11);
     assert_harmless(unknown.err, 1);
     assert_harmless(ping.out, 2);
     g_assert_cmpint(status.status, ==, IPOP_TOOL_BAD);
@@ -286,6 +290,16 @@ static void test_why(void) {
     g_assert_cmpint(carol.status, ==, IPOP_TOOL_BAD);
     assert_contains(carol.out, "carol is not reached: the link could not be made (failed).\n");
     assert_contains(carol.out, "Reason: no pair of addresses answered\n");
+    assert_contains(carol.out, "What helps: let UDP in\n");
+    assert_contains(carol.out, "This node's network: a symmetric NAT: each destination sees another port; from outside it is 198.51.100.1.");
+    assert_contains(carol.out, "The peer's network: no NAT, but a firewall");
+    assert_contains(carol.out, "Own addresses: host 10.0.0.1:1.\n");
+    assert_contains(carol.out, "Its addresses: prflx 192.0.2.3:3 (its checks came from there).\n");
+    assert_contains(carol.out, "the first one after 40 ms");
+    assert_contains(carol.out, "None of this node's checks has been answered.\n");
+    assert_contains(carol.out, "Given up after 7.1 s.\n");
+    assert_contains(carol.out, "TURN server t:1 (udp): bad, refuses these credentials.\n");
+    assert_contains(bob.out, "The peer's network: not known.\n");
     g_assert_cmpint(json.status, ==, IPOP_TOOL_GOOD);
     json_t *object = ipop_json_parse(json.out, strlen(json.out));
     g_assert_nonnull(json_object_get(object, "peer"));

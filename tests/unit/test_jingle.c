@@ -51,6 +51,8 @@ static IpopJingle random_jingle(void) {
         jingle.generation = (unsigned)g_test_rand_int_range(0, G_MAXINT32);
     else
         random_text(jingle.uid.hex, 40, 40, "0123456789abcdef");
+    if (jingle.action != IPOP_JINGLE_TRANSPORT_INFO && g_test_rand_bit())
+        strcpy(jingle.nat, "dependent/port");
     random_text(jingle.ufrag, 4, g_test_rand_bit() ? 8 : IPOP_ICE_UFRAG_MAX, ICE_CHARS);
     random_text(jingle.pwd, 22, g_test_rand_bit() ? 24 : IPOP_ICE_PWD_MAX, ICE_CHARS);
     jingle.end = g_test_rand_bit();
@@ -74,6 +76,7 @@ static void assert_jingle_equal(const IpopJingle *a, const IpopJingle *b) {
     g_assert_cmpint(a->action, ==, b->action);
     g_assert_cmpstr(a->sid, ==, b->sid);
     g_assert_cmpstr(a->uid.hex, ==, b->uid.hex);
+    g_assert_cmpstr(a->nat, ==, b->nat);
     g_assert_cmpstr(a->ufrag, ==, b->ufrag);
     g_assert_cmpstr(a->pwd, ==, b->pwd);
     g_assert_cmpuint(a->generation, ==, b->generation);
@@ -157,7 +160,8 @@ static void test_bad_candidates(void) {
         {"10.0.0.1", "name.example.org"}, {"rel-port=\"7\"", "rel-port=\"65536\""}, {"rel-port=\"7\"", "rel-port=\"x\""},
     };
     g_autoptr(GString) xml = g_string_new("<jingle xmlns='urn:xmpp:jingle:1' action='session-accept' sid='s'><content name='tunnel'>"
-                                          "<description xmlns='urn:ipop:tunnel:1' uid='0A1B2C3D4E5F60718293A4B5C6D7E8F901234567'/>"
+                                          "<description xmlns='urn:ipop:tunnel:1' uid='0A1B2C3D4E5F60718293A4B5C6D7E8F901234567' "
+                                          "nat='of another kind'/>"
                                           "<transport xmlns='urn:xmpp:jingle:transports:ice-udp:1' ufrag='abcd' "
                                           "pwd='0123456789abcdefghijkl'>");
     g_string_append(xml, good);
@@ -176,6 +180,7 @@ static void test_bad_candidates(void) {
     g_assert_cmpuint(iq.jingle.generation, ==, 0);
     g_assert_true(iq.jingle.end);
     g_assert_cmpstr(iq.jingle.uid.hex, ==, "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567");
+    g_assert_cmpstr(iq.jingle.nat, ==, "");
 }
 
 static void test_many_candidates(void) {

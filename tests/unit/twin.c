@@ -126,6 +126,10 @@ static IpopTransport *transport_new(void *data, bool controlling, const IpopTran
 
 /* --- a node --- */
 
+static char *explain(void *peer, const IpopAttempt *attempt) {
+    return g_strdup("no answer");
+}
+
 static uint32_t index_new(void *data) {
     TwinNode *node = data;
     return ++node->next_index + (uint32_t)node->side * 1000;
@@ -185,6 +189,7 @@ static void node_start(TwinNode *node, const uint8_t peer_key[static IPOP_KEY_BY
         .index_free = index_free,
         .transport_new = transport_new,
         .changed = changed,
+        .explain = explain,
         .candidates = candidates,
     };
     node->tunnel_peer = ipop_tunnel_add_peer(node->tunnel, node);

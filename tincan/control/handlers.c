@@ -55,9 +55,11 @@ static bool get_address(const json_t *message, const char *key, int family, char
 
 static const char *get_state(IpopDaemon *daemon, const json_t *message, const IpopRequest *request) {
     int64_t now = ipop_clock_now();
-    bool stats = false;
+    bool stats = false, why = false;
     if (json_object_get(message, "stats") && !ipop_json_bool(message, "stats", &stats))
         return "stats";
+    if (json_object_get(message, "why") && !ipop_json_bool(message, "why", &why))
+        return "why";
     IpopPeer *one = find_peer(daemon, message);
     if (json_object_get(message, "uid") && !one)
         return answer_error(request, "no such peer");
@@ -70,7 +72,7 @@ static const char *get_state(IpopDaemon *daemon, const json_t *message, const Ip
     g_hash_table_iter_init(&iter, daemon->peers);
     while (g_hash_table_iter_next(&iter, NULL, &peer))
         if (!one || one == peer)
-            ipop_control_answer(request, ipop_state_peer(peer, stats, now));
+            ipop_control_answer(request, ipop_state_peer(peer, stats, why, now));
     return ANSWERED;
 }
 
@@ -366,6 +368,9 @@ static const char *set_remote(IpopDaemon *daemon, const json_t *message, const I
             return "candidates";
     if (!ipop_json_bool(message, "end", &end))
         return "end";
+    const char *nat;
+    if (json_object_get(message, "nat") && (!ipop_json_string(message, "nat", IPOP_NAT_TEXT_MAX, &nat) || !ipop_nat_parse(nat, &peer->nat)))
+        return "nat";
     if (!ipop_link_set_remote(peer->link, (uint32_t)generation, ufrag, pwd, candidates, (unsigned)json_array_size(list), end))
         return answer_error(request, "not the newest generation");
     return NULL;

@@ -72,10 +72,6 @@ static json_int_t seconds_since(int64_t then, int64_t now) {
     return then ? (now - then) / IPOP_SECOND : -1;
 }
 
-static const char *reason(const IpopPeer *peer) {
-    return peer->refused ? peer->refused : ipop_link_reason(peer->link);
-}
-
 /* "" before a link has proved any. */
 static const char *claims_text(const IpopPeer *peer, char ret_text[static 17]) {
     uint64_t claims = ipop_link_claims(peer->link);
@@ -85,7 +81,8 @@ static const char *claims_text(const IpopPeer *peer, char ret_text[static 17]) {
     return ret_text;
 }
 
-json_t *ipop_state_peer(const IpopPeer *peer, bool stats, int64_t now) {
+json_t *ipop_state_peer(const IpopPeer *peer, bool stats, bool why, int64_t now) {
+    g_autofree char *reason = ipop_peer_reason(peer);
     const IpopTunnelCounters *counters = ipop_tunnel_peer_counters(peer->tunnel_peer);
     IpopLinkState state = ipop_link_state(peer->link);
     char fpr[IPOP_FPR_SIZE], claims[17];
@@ -94,23 +91,26 @@ json_t *ipop_state_peer(const IpopPeer *peer, bool stats, int64_t now) {
         "{ss ss ss ss ss ss ss ss ss ss ss ss ss ss ss sI sI sI}", "type", "peer_state", "uid", peer->uid.hex, "fpr", fpr, "ip4",
         peer->ip4, "ip6", peer->ip6, "name", peer->name, "jid", peer->jid, "status",
         state == IPOP_LINK_ONLINE ? "online" : "offline", "state", peer->refused ? "failed" : ipop_link_state_name(state),
-        "reason", reason(peer), "path", ipop_peer_path(peer), "via", "", "presence",
+        "reason", reason, "path", ipop_peer_path(peer), "via", "", "presence",
         peer->available ? "available" : "unavailable", "security", "noise", "claims", claims_text(peer, claims),
         "xmpp_time", seconds_since(peer->jabber_heard, now),
         "last_time", seconds_since(atomic_load_explicit(&counters->last_heard, memory_order_relaxed), now), "generation",
         (json_int_t)ipop_link_generation(peer->link));
     if (stats)
         json_object_set_new(object, "stats", paths(peer));
+    if (why)
+        json_object_set_new(object, "why", ipop_state_why(peer, now));
     return object;
 }
 
 json_t *ipop_state_link(const IpopPeer *peer) {
+    g_autofree char *reason = ipop_peer_reason(peer);
     const IpopPathInfo *info = ipop_link_path_info(peer->link);
     const IpopTunnelCounters *counters = ipop_tunnel_peer_counters(peer->tunnel_peer);
     char claims[17];
     return json_pack("{ss ss ss sI ss ss ss ss ss ss sf}", "type", "link_state", "uid", peer->uid.hex, "claims",
                      claims_text(peer, claims), "generation", (json_int_t)ipop_link_generation(peer->link), "state", ipop_link_state_name(ipop_link_state(peer->link)),
-                     "path", ipop_peer_path(peer), "reason", reason(peer), "local_type",
+                     "path", ipop_peer_path(peer), "reason", reason, "local_type",
                      info ? ipop_candidate_type_name(info->local_type) : "", "rem_type",
                      info ? ipop_candidate_type_name(info->remote_type) : "", "rem_addr", info ? info->remote_addr : "", "rtt",
                      (double)atomic_load_explicit(&counters->rtt, memory_order_relaxed) / 1000);

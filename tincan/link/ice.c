@@ -1,6 +1,8 @@
 #include "tincan/link/ice.h"
 
+#include "tincan/base/clock.h"
 #include "tincan/base/error.h"
+#include "tincan/link/attempt.h"
 #include "tincan/link/fast.h"
 
 #include <netinet/in.h>
@@ -20,9 +22,9 @@
 #define CHANNEL_DATA 4           /* what a relay puts in front of a datagram */
 
 typedef struct {
-    enum { EVENT_CANDIDATE, EVENT_GATHERED, EVENT_STATE, EVENT_PAIR } type;
+    enum { EVENT_CANDIDATE, EVENT_LEARNED, EVENT_GATHERED, EVENT_HEARD, EVENT_STATE, EVENT_PAIR } type;
     union {
-        IpopCandidate candidate;
+        IpopCandidate candidate; /* ours, or one of the peer's that its checks came from */
         IpopTransportState state;
         struct {
             IpopPathInfo info;
@@ -31,13 +33,6 @@ typedef struct {
         } pair;
     };
 } Event;
-
-/* How many candidates of each type, and of which families: what makes the sentence about a failure true. */
-typedef struct {
-    unsigned of_type[IPOP_CANDIDATE_RELAY + 1];
-    unsigned n;
-    bool v4, v6;
-} Count;
 
 /* libnice calls back from whichever thread leaves its lock, the data thread too. So its callbacks only put an event into
  * the queue, and everything else happens in dispatch(), on the main thread, with no call into libnice on the stack.
@@ -59,18 +54,15 @@ typedef struct {
 
     const IpopServers *servers;
     IpopTransportState state;
-    bool was_connected;
-    char *ufrag, *pwd; /* own */
-    IpopCandidate batch[IPOP_CANDIDATES_MAX];
-    unsigned n_batch;
+    char *ufrag, *pwd;    /* own */
+    unsigned n_flushed;   /* of the attempt's local candidates: told already */
     int64_t gather_at, batch_at, relays_at, end_at; /* monotonic; INT64_MAX: not planned; relays_at 0: not yet */
     int64_t relay_delay;
     bool relays_asked, gathered, ended;
-    Count local, remote;
+    Event pair; /* the last one */
 
     bool has_remote, remote_end;
-    IpopCandidate remote_candidates[IPOP_CANDIDATES_MAX];
-    unsigned n_remote, n_applied;
+    uint32_t applied; /* bit per remote candidate of the attempt: libnice has it */
 } Ice;
 
 typedef struct {
@@ -89,15 +81,10 @@ static void ice_unref(Ice *ice) {
     g_object_unref(ice->agent);
     g_queue_clear_full(&ice->queue, g_free);
     g_mutex_clear(&ice->lock);
+    ipop_attempt_unref(ice->base.attempt);
     g_free(ice->ufrag);
     g_free(ice->pwd);
     g_free(ice);
-}
-
-static void count(Count *counts, const IpopCandidate *c) {
-    counts->of_type[c->type]++;
-    counts->n++;
-    *(strchr(c->ip, ':') ? &counts->v6 : &counts->v4) = true;
 }
 
 /* --- from libnice, on any thread --- */
@@ -125,21 +112,33 @@ static IpopCandidateType from_nice_type(NiceCandidateType type) {
     g_assert_not_reached();
 }
 
-static void on_candidate(NiceAgent *agent, NiceCandidate *candidate, gpointer data) {
+/* A server or a peer may have said anything: what we would refuse from a peer is neither offered to one nor shown. */
+static bool read_candidate(const NiceCandidate *candidate, IpopCandidate *ret) {
     char ip[NICE_ADDRESS_STRING_LEN], base[NICE_ADDRESS_STRING_LEN] = "";
-    Event event = {EVENT_CANDIDATE};
     IpopCandidateType type = from_nice_type(candidate->type);
-
-    if (candidate->transport != NICE_CANDIDATE_TRANSPORT_UDP || type == IPOP_CANDIDATE_PRFLX)
-        return;
     nice_address_to_string(&candidate->addr, ip);
     if (type == IPOP_CANDIDATE_SRFLX)
         nice_address_to_string(&candidate->base_addr, base);
-    /* A server may have said anything: what we would refuse from a peer is not offered to one either. */
-    if (ipop_candidate_make(&event.candidate, ipop_candidate_type_name(type), candidate->foundation,
-                            candidate->priority, ip, nice_address_get_port(&candidate->addr), base,
-                            nice_address_get_port(&candidate->base_addr)))
+    return candidate->transport == NICE_CANDIDATE_TRANSPORT_UDP &&
+           ipop_candidate_make(ret, ipop_candidate_type_name(type), candidate->foundation, candidate->priority, ip,
+                               nice_address_get_port(&candidate->addr), base, nice_address_get_port(&candidate->base_addr));
+}
+
+static void on_candidate(NiceAgent *agent, NiceCandidate *candidate, gpointer data) {
+    Event event = {EVENT_CANDIDATE};
+    if (candidate->type != NICE_CANDIDATE_TYPE_PEER_REFLEXIVE && read_candidate(candidate, &event.candidate))
         post(data, &event);
+}
+
+/* Checks of the peer came from an address that was not signalled. */
+static void on_learned(NiceAgent *agent, NiceCandidate *candidate, gpointer data) {
+    Event event = {EVENT_LEARNED};
+    if (read_candidate(candidate, &event.candidate))
+        post(data, &event);
+}
+
+static void on_heard(NiceAgent *agent, guint stream, gpointer data) {
+    post(data, &(Event){EVENT_HEARD});
 }
 
 static void on_gathered(NiceAgent *agent, guint stream, gpointer data) {
@@ -242,56 +241,53 @@ static IpopPath *path_new(Ice *ice, bool ip6) {
 /* --- on the main thread --- */
 
 static void flush(Ice *ice, bool end) {
-    unsigned n = ice->n_batch;
-    ice->n_batch = 0;
+    IpopAttempt *attempt = ice->base.attempt;
+    unsigned from = ice->n_flushed;
+    ice->n_flushed = attempt->n_local;
     ice->batch_at = INT64_MAX;
     ice->ended = end;
-    ice->events.candidates(ice->user, ice->ufrag, ice->pwd, ice->batch, n, end);
+    if (end)
+        attempt->gathered = ipop_clock_now();
+    ice->events.candidates(ice->user, ice->ufrag, ice->pwd, &attempt->local[from], attempt->n_local - from, end);
 }
 
 static void handle_candidate(Ice *ice, const IpopCandidate *c) {
-    if (ice->ended || ice->local.n == IPOP_CANDIDATES_MAX)
+    bool first = ice->base.attempt->n_local == 0;
+    if (ice->ended || !ipop_attempt_add_local(ice->base.attempt, c))
         return;
     /* The host candidates are there at once, all together; the later ones come one by one. */
     if (ice->batch_at == INT64_MAX)
-        ice->batch_at = g_get_monotonic_time() + (ice->local.n > 0 ? BATCH_US : 0);
-    count(&ice->local, c);
-    ice->batch[ice->n_batch++] = *c;
+        ice->batch_at = g_get_monotonic_time() + (first ? 0 : BATCH_US);
 }
 
-static char *describe(const Count *counts) {
-    return g_strdup_printf("%u host, %u srflx, %u relay", counts->of_type[IPOP_CANDIDATE_HOST],
-                           counts->of_type[IPOP_CANDIDATE_SRFLX], counts->of_type[IPOP_CANDIDATE_RELAY]);
+static bool has_family(const IpopCandidate *candidates, unsigned n, bool v6) {
+    for (unsigned i = 0; i < n; i++)
+        if ((strchr(candidates[i].ip, ':') != NULL) == v6)
+            return true;
+    return false;
 }
 
-static bool share_family(const Ice *ice) {
-    return (ice->local.v4 && ice->remote.v4) || (ice->local.v6 && ice->remote.v6);
-}
-
-static char *explain_failure(const Ice *ice) {
-    if (ice->was_connected)
-        return g_strdup("the peer stopped answering the checks of a path that had worked");
-    if (ice->local.n == 0)
-        return g_strdup("no local address to reach the peer from");
-    if (ice->remote.n == 0)
-        return g_strdup("no candidates came from the peer");
-    if (!share_family(ice))
-        return g_strdup_printf("this host has %s addresses only and the peer %s ones only", ice->local.v4 ? "IPv4" : "IPv6",
-                               ice->remote.v4 ? "IPv4" : "IPv6");
-    g_autofree char *local = describe(&ice->local), *remote = describe(&ice->remote);
-    bool relay = ice->local.of_type[IPOP_CANDIDATE_RELAY] || ice->remote.of_type[IPOP_CANDIDATE_RELAY];
-    return g_strdup_printf("no answer from the peer to any check, from %s candidates to %s ones%s", local, remote,
-                           relay ? "" : "; a TURN server would help");
+static const char *explain_failure(const IpopAttempt *attempt) {
+    bool v4 = has_family(attempt->local, attempt->n_local, false), remote_v4 = has_family(attempt->remote, attempt->n_remote, false);
+    if (attempt->connected)
+        return "the peer stopped answering the checks of a path that had worked";
+    if (attempt->n_local == 0)
+        return "no local address to reach the peer from";
+    if (attempt->n_remote == 0)
+        return "no candidates came from the peer";
+    if (ipop_attempt_count_pairs(attempt) > 0 || v4 == remote_v4)
+        return NULL;
+    return v4 ? "this host has IPv4 addresses only and the peer IPv6 ones only"
+              : "this host has IPv6 addresses only and the peer IPv4 ones only";
 }
 
 static void handle_state(Ice *ice, IpopTransportState state) {
     if (state == ice->state)
         return;
     ice->state = state;
-    g_autofree char *why = state == IPOP_TRANSPORT_FAILED ? explain_failure(ice) : NULL;
-    if (state == IPOP_TRANSPORT_CONNECTED)
-        ice->was_connected = true;
-    ice->events.state(ice->user, state, why);
+    if (state == IPOP_TRANSPORT_FAILED)
+        ice->base.attempt->failed = ipop_clock_now();
+    ice->events.state(ice->user, state, state == IPOP_TRANSPORT_FAILED ? explain_failure(ice->base.attempt) : NULL);
 }
 
 /* Our own socket beside the one that the pair uses; NULL when that is a relay's, or TCP. Ours stays only with a path that
@@ -322,7 +318,25 @@ static void forbid_fragments(Ice *ice) {
     }
 }
 
-static void handle_pair(Ice *ice, const Event *event) {
+/* A check of the peer may overtake the candidate it came from: first seen as peer-reflexive, that may be a relay. */
+static bool correct_type(const Ice *ice, Event *event) {
+    const IpopAttempt *attempt = ice->base.attempt;
+    IpopPathInfo *info = &event->pair.info;
+    for (unsigned i = 0; i < attempt->n_remote; i++) {
+        const IpopCandidate *c = &attempt->remote[i];
+        if (info->remote_type == IPOP_CANDIDATE_PRFLX && !(attempt->learned >> i & 1) && c->port == event->pair.remote_port &&
+            strcmp(c->ip, event->pair.remote_ip) == 0) {
+            info->remote_type = c->type;
+            info->relayed = info->relayed || c->type == IPOP_CANDIDATE_RELAY;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void handle_pair(Ice *ice, Event *event) {
+    correct_type(ice, event);
+    ice->pair = *event;
     bool relayed = event->pair.info.relayed;
     IpopPath *path = fast_path(ice, event);
     if (!path) {
@@ -334,14 +348,22 @@ static void handle_pair(Ice *ice, const Event *event) {
         path->around += CHANNEL_DATA;
         path->most = RELAYED_MAX - path->around;
     }
+    ipop_attempt_add_pair(ice->base.attempt, &event->pair.info);
     ice->events.path(ice->user, path, &event->pair.info);
     ipop_path_unref(path);
 }
 
-static void handle(Ice *ice, const Event *event) {
+static void handle(Ice *ice, Event *event) {
+    IpopAttempt *attempt = ice->base.attempt;
     switch (event->type) {
     case EVENT_CANDIDATE:
         handle_candidate(ice, &event->candidate);
+        break;
+    case EVENT_LEARNED:
+        ipop_attempt_add_remote(attempt, &event->candidate, true);
+        break;
+    case EVENT_HEARD:
+        attempt->heard = attempt->heard ? attempt->heard : ipop_clock_now();
         break;
     case EVENT_GATHERED:
         ice->gathered = true;
@@ -400,9 +422,13 @@ static NiceCandidate *to_nice(const Ice *ice, const IpopCandidate *c) {
 static void apply_remote(Ice *ice) {
     if (!ice->has_remote || ice->gather_at != INT64_MAX)
         return;
+    const IpopAttempt *attempt = ice->base.attempt;
     GSList *list = NULL;
-    for (; ice->n_applied < ice->n_remote; ice->n_applied++)
-        list = g_slist_prepend(list, to_nice(ice, &ice->remote_candidates[ice->n_applied]));
+    for (unsigned i = 0; i < attempt->n_remote; i++)
+        if (!((ice->applied | attempt->learned) >> i & 1)) {
+            ice->applied |= 1u << i;
+            list = g_slist_prepend(list, to_nice(ice, &attempt->remote[i]));
+        }
     list = g_slist_reverse(list);
     if (list)
         nice_agent_set_remote_candidates(ice->agent, ice->stream, COMPONENT, list);
@@ -466,7 +492,7 @@ static void run_timers(Ice *ice, int64_t now) {
 
 /* Without a single pair to check libnice never comes to an end, so we say it. */
 static void check_hopeless(Ice *ice) {
-    if (ice->state == IPOP_TRANSPORT_GATHERING && ice->ended && ice->remote_end && !share_family(ice))
+    if (ice->state == IPOP_TRANSPORT_GATHERING && ice->ended && ice->remote_end && ipop_attempt_count_pairs(ice->base.attempt) == 0)
         handle_state(ice, IPOP_TRANSPORT_FAILED);
 }
 
@@ -515,6 +541,8 @@ static gboolean dispatch(GSource *source, GSourceFunc callback, gpointer data) {
     }
     if (!ice->closed)
         run_timers(ice, g_get_monotonic_time());
+    if (!ice->closed && ice->base.attempt->n_pairs > 0 && correct_type(ice, &ice->pair))
+        handle_pair(ice, &(Event){EVENT_PAIR, .pair = ice->pair.pair});
     if (!ice->closed)
         check_hopeless(ice);
     if (ice->closed)
@@ -544,24 +572,12 @@ static void set_remote(IpopTransport *transport, const char *ufrag, const char *
     apply_remote(ice);
 }
 
-static bool is_known(const Ice *ice, const IpopCandidate *c) {
-    for (unsigned i = 0; i < ice->n_remote; i++) {
-        const IpopCandidate *r = &ice->remote_candidates[i];
-        if (r->type == c->type && r->port == c->port && strcmp(r->ip, c->ip) == 0)
-            return true;
-    }
-    return false;
-}
-
 static void add_candidates(IpopTransport *transport, const IpopCandidate *candidates, unsigned n, bool end) {
     Ice *ice = (Ice *)transport;
     if (ice->closed)
         return;
-    for (unsigned i = 0; i < n && ice->n_remote < IPOP_CANDIDATES_MAX; i++)
-        if (!is_known(ice, &candidates[i])) {
-            ice->remote_candidates[ice->n_remote++] = candidates[i];
-            count(&ice->remote, &candidates[i]);
-        }
+    for (unsigned i = 0; i < n; i++)
+        ipop_attempt_add_remote(ice->base.attempt, &candidates[i], false);
     ice->remote_end |= end;
     apply_remote(ice);
     g_source_set_ready_time(ice->source, 0);
@@ -599,6 +615,8 @@ static NiceAgent *agent_new(Ice *ice, bool controlling) {
     g_object_set(agent, "controlling-mode", (gboolean)controlling, "stun-pacing-timer", PACING_MS,
                  "keepalive-conncheck", TRUE, "ice-tcp", FALSE, "upnp", FALSE, NULL);
     g_signal_connect(agent, "new-candidate-full", G_CALLBACK(on_candidate), ice);
+    g_signal_connect(agent, "new-remote-candidate-full", G_CALLBACK(on_learned), ice);
+    g_signal_connect(agent, "initial-binding-request-received", G_CALLBACK(on_heard), ice);
     g_signal_connect(agent, "candidate-gathering-done", G_CALLBACK(on_gathered), ice);
     g_signal_connect(agent, "component-state-changed", G_CALLBACK(on_state), ice);
     g_signal_connect(agent, "new-selected-pair-full", G_CALLBACK(on_pair), ice);
@@ -616,6 +634,7 @@ static bool start(Ice *ice, const IpopIceConfig *config) {
 IpopTransport *ipop_ice_new(const IpopIceConfig *config, const IpopTransportEvents *events, void *user, GError **error) {
     Ice *ice = g_new0(Ice, 1);
     ice->base.ops = &ops;
+    ice->base.attempt = ipop_attempt_new(config->controlling);
     ice->refs = 1;
     ice->events = *events;
     ice->user = user;

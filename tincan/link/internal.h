@@ -33,6 +33,7 @@ struct IpopLink {
 
     IpopGeneration *carrying, *newest; /* may be the same; carrying has, or had, a confirmed session */
     uint32_t number; /* the highest begun since the last trim; that generation may have been given up */
+    IpopAttempt *attempt; /* that one's */
     guint close_old;
     IpopGeneration *old; /* left by the last move, still open for what is under way */
 

@@ -50,10 +50,12 @@ static void on_state(void *user, IpopTransportState state, const char *why) {
     generation->state = state;
     if (link->online || generation != link->newest)
         return;
-    if (state == IPOP_TRANSPORT_FAILED)
-        ipop_link_set_state(link, IPOP_LINK_FAILED, why);
-    else if (state == IPOP_TRANSPORT_CHECKING || (state == IPOP_TRANSPORT_GATHERING && generation->has_remote))
+    if (state == IPOP_TRANSPORT_FAILED) {
+        g_autofree char *explained = why ? g_strdup(why) : link->env->explain(link->peer, link->attempt);
+        ipop_link_set_state(link, IPOP_LINK_FAILED, explained);
+    } else if (state == IPOP_TRANSPORT_CHECKING || (state == IPOP_TRANSPORT_GATHERING && generation->has_remote)) {
         ipop_link_set_state(link, IPOP_LINK_CHECKING, NULL);
+    }
 }
 
 /* The first path of the newest generation. */
@@ -142,6 +144,7 @@ void ipop_link_free(IpopLink *link) {
         return;
     close_all(link);
     sodium_memzero(&link->cookie, sizeof link->cookie);
+    ipop_attempt_unref(link->attempt);
     g_free(link->reason);
     g_free(link);
 }
@@ -177,6 +180,8 @@ bool ipop_link_create(IpopLink *link, uint32_t number, bool controlling, GError 
     }
     link->newest = generation;
     link->number = number;
+    ipop_attempt_unref(link->attempt);
+    link->attempt = generation->transport->attempt ? ipop_attempt_ref(generation->transport->attempt) : NULL;
     if (!link->online)
         ipop_link_set_state(link, IPOP_LINK_GATHERING, NULL);
     return true;
@@ -309,6 +314,13 @@ uint64_t ipop_link_claims(const IpopLink *link) {
 
 const char *ipop_link_reason(const IpopLink *link) {
     return link->reason;
+}
+
+const IpopAttempt *ipop_link_attempt(const IpopLink *link, unsigned i) {
+    const IpopAttempt *carrying = link->carrying ? link->carrying->transport->attempt : NULL;
+    if (i == 0)
+        return carrying;
+    return i == 1 && link->attempt != carrying ? link->attempt : NULL;
 }
 
 const IpopPathInfo *ipop_link_path_info(const IpopLink *link) {

@@ -9,7 +9,7 @@
 
 #include "tincan/crypto/cookie.h"
 #include "tincan/crypto/handshake.h"
-#include "tincan/link/transport.h"
+#include "tincan/link/attempt.h"
 #include "tincan/tunnel/tunnel.h"
 
 #include <glib.h>
@@ -45,6 +45,8 @@ typedef struct {
                                     GError **error);
     /* The state, path or reason of a link is another than before, or what the peer says of itself. */
     void (*changed)(void *peer);
+    /* The sentence for an attempt that no check of was answered; owned by the caller. */
+    char *(*explain)(void *peer, const IpopAttempt *attempt);
     void (*candidates)(void *peer, uint32_t generation, const char *ufrag, const char *pwd,
                        const IpopCandidate *candidates, unsigned n, bool end);
 } IpopLinkEnv;
@@ -83,5 +85,8 @@ IpopLinkState ipop_link_state(const IpopLink *link);
 uint32_t ipop_link_generation(const IpopLink *link); /* the newest, though it may be closed; 0 none */
 const char *ipop_link_reason(const IpopLink *link);  /* a sentence, or "" */
 uint64_t ipop_link_claims(const IpopLink *link);     /* what the peer has proved to say of itself (ids.h); 0 nothing yet */
+/* What was tried: 0 by the generation that carries, 1 by the newest one, which may be closed. NULL when there is none (of its
+ * own). */
+const IpopAttempt *ipop_link_attempt(const IpopLink *link, unsigned i);
 /* Of the generation that carries; NULL when none does. */
 const IpopPathInfo *ipop_link_path_info(const IpopLink *link);

@@ -30,7 +30,7 @@ typedef struct {
 typedef struct {
     /* New local candidates; the credentials are the same each time. end: there will be no more. */
     void (*candidates)(void *user, const char *ufrag, const char *pwd, const IpopCandidate *candidates, unsigned n, bool end);
-    /* A change of state; why is a sentence for IPOP_TRANSPORT_FAILED, else NULL. */
+    /* A change of state. why is a sentence for IPOP_TRANSPORT_FAILED, or NULL when no more is known than the attempt holds. */
     void (*state)(void *user, IpopTransportState state, const char *why);
     /* There is a (new) path; the receiver takes a reference if it wants it. */
     void (*path)(void *user, IpopPath *path, const IpopPathInfo *info);
@@ -40,6 +40,7 @@ typedef struct {
 
 struct IpopTransport {
     const struct IpopTransportOps *ops;
+    struct IpopAttempt *attempt; /* what it tries and sees (attempt.h); whoever wants it for longer takes a reference */
 };
 
 typedef struct IpopTransportOps {

@@ -48,6 +48,7 @@ class World:
         "lab.test": {"A": [], "AAAA": []},
         "xmpp.lab.test": {"A": ["192.0.2.10"], "AAAA": ["2001:db8::10"]},
         "turn.lab.test": {"A": ["192.0.2.10"], "AAAA": ["2001:db8::10"]},
+        "stun.lab.test": {"A": ["192.0.2.11"], "AAAA": ["2001:db8::11"]},
         "_xmpp-client._tcp.lab.test": {"SRV": [[5, 0, 5222, "xmpp.lab.test"]]},
         "ejabberd.test": {"A": ["192.0.2.20"]},
         "refused.test": {"A": ["192.0.2.11"]},
