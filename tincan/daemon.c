@@ -101,6 +101,10 @@ static void tunnel_bye(void *user) {
     ipop_link_bye(((IpopPeer *)user)->link);
 }
 
+static void tunnel_mtu(void *user, unsigned mtu, bool hole) {
+    ipop_peer_mtu(user, mtu, hole);
+}
+
 static void tunnel_handshake(void *user, IpopPath *path, const uint8_t *message, size_t n) {
     ipop_link_handshake(((IpopPeer *)user)->link, path, message, n);
 }
@@ -180,13 +184,17 @@ static IpopTunnel *start_tunnel(IpopDaemon *daemon, const IpopTunnelEvents *even
 /* What other local programs or the kernel may refuse, in the order that leaves nothing behind. */
 static bool open_resources(IpopDaemon *daemon, const IpopDaemonOptions *options, GError **error) {
     static const IpopTunnelEvents events = {tunnel_confirmed, tunnel_released, tunnel_pong, tunnel_bye,
-                                            tunnel_handshake};
+                                            tunnel_mtu,       tunnel_handshake};
     return ipop_sandbox_make_dir(options->runtime_dir, error) && ipop_sandbox_make_dir(options->state_dir, error) &&
            (daemon->identity = ipop_identity_load(options->state_dir, error)) &&
            (daemon->control = ipop_control_new(options->port, options->runtime_dir, ipop_handle_request, daemon, error)) &&
            (daemon->tun = ipop_tun_open(options->device, error)) &&
            (daemon->watch = ipop_address_watch_new(options->device, addresses_changed, daemon, error)) &&
            ipop_sandbox_data_plane(error) && (daemon->tunnel = start_tunnel(daemon, &events, error));
+}
+
+unsigned ipop_daemon_mtu(const IpopDaemon *daemon) {
+    return daemon->local.addresses.mtu ? daemon->local.addresses.mtu : IPOP_DEFAULT_MTU;
 }
 
 IpopDaemon *ipop_daemon_new(const IpopDaemonOptions *options, GError **error) {

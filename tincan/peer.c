@@ -1,11 +1,13 @@
 #include "tincan/peer.h"
 
+#include "tincan/base/log.h"
 #include "tincan/daemon.h"
 #include "tincan/link/explain.h"
 
 #include <string.h>
 
 #define PING_LIMIT_MS 1000
+#define MTU_MIN 1280 /* the kernel takes IPv6 away from what has less */
 
 IpopPeer *ipop_peer_new(IpopDaemon *daemon, const uint8_t key[static IPOP_KEY_BYTES]) {
     IpopPeer *peer = g_new0(IpopPeer, 1);
@@ -15,8 +17,58 @@ IpopPeer *ipop_peer_new(IpopDaemon *daemon, const uint8_t key[static IPOP_KEY_BY
     peer->jid = g_strdup("");
     peer->tunnel_peer = ipop_tunnel_add_peer(daemon->tunnel, peer);
     peer->link = ipop_link_new(&daemon->env, peer->tunnel_peer, key, peer);
+    ipop_peer_device_changed(peer);
     return peer;
 }
+
+/* --- the size of packets --- */
+
+/* While larger packets than the path takes could be sent to that address, the kernel knows the path's size. */
+static void set_route(IpopPeer *peer, unsigned which, const char *host) {
+    static const int families[] = {AF_INET, AF_INET6};
+    IpopTun *tun = peer->daemon->tun;
+    unsigned mtu = peer->mtu ? MAX(peer->mtu, MTU_MIN) : 0;
+    if (mtu >= ipop_daemon_mtu(peer->daemon) || !*host)
+        mtu = 0;
+    bool moved = strcmp(peer->routes[which].host, host) != 0;
+    if (peer->routes[which].mtu && (moved || !mtu))
+        ipop_tun_set_host_mtu(tun, families[which], peer->routes[which].host, 0);
+    g_strlcpy(peer->routes[which].host, host, sizeof peer->routes[which].host);
+    bool good = !mtu || ipop_tun_set_host_mtu(tun, families[which], host, mtu) == 0;
+    peer->routes[which].mtu = good ? mtu : 0; /* without, packets that are too long are refused one by one */
+}
+
+static void set_routes(IpopPeer *peer) {
+    set_route(peer, 0, peer->refused ? "" : peer->ip4);
+    set_route(peer, 1, peer->refused ? "" : peer->ip6);
+}
+
+static void log_mtu(IpopPeer *peer, bool hole) {
+    const char *name = *peer->name ? peer->name : peer->uid.hex;
+    unsigned before = peer->mtu_logged ? peer->mtu_logged : ipop_daemon_mtu(peer->daemon);
+    if (hole)
+        ipop_log(IPOP_LOG_INFO, "mtu", "peer=%s: large packets vanish on the way; looking for the largest that arrive", name);
+    else if (peer->mtu != before)
+        ipop_log(IPOP_LOG_INFO, "mtu", "peer=%s mtu=%u: the path takes %s packets%s", name, peer->mtu,
+                 peer->mtu < before ? "smaller" : "larger", peer->mtu < before ? " only" : " again");
+    if (!hole)
+        peer->mtu_logged = peer->mtu;
+}
+
+void ipop_peer_mtu(IpopPeer *peer, unsigned mtu, bool hole) {
+    peer->mtu = mtu;
+    set_routes(peer);
+    ipop_tunnel_mtu_told(peer->tunnel_peer, mtu, hole);
+    log_mtu(peer, hole);
+}
+
+void ipop_peer_device_changed(IpopPeer *peer) {
+    ipop_tunnel_set_mtu(peer->tunnel_peer, ipop_daemon_mtu(peer->daemon));
+    peer->routes[0].mtu = peer->routes[1].mtu = 0;
+    set_routes(peer);
+}
+
+/* --- life --- */
 
 static void answer_ping(IpopPeer *peer, json_t *answer) {
     g_clear_handle_id(&peer->ping_timeout, g_source_remove);
@@ -31,6 +83,8 @@ void ipop_peer_free(IpopPeer *peer) {
     if (peer->ping)
         answer_ping(peer, json_pack("{ss}", "error", "the peer was forgotten"));
     ipop_link_free(peer->link);
+    set_route(peer, 0, "");
+    set_route(peer, 1, "");
     ipop_tunnel_remove_peer(peer->tunnel_peer);
     g_free(peer->jid);
     g_free(peer->refused);
@@ -40,6 +94,7 @@ void ipop_peer_free(IpopPeer *peer) {
 void ipop_peer_route(IpopPeer *peer) {
     bool refused = peer->refused != NULL;
     ipop_tunnel_set_addresses(peer->tunnel_peer, refused ? "" : peer->ip4, refused ? "" : peer->ip6);
+    set_routes(peer);
 }
 
 void ipop_peer_set_refused(IpopPeer *peer, const char *why) {

@@ -24,6 +24,12 @@ typedef struct IpopPeer {
     IpopLink *link;
     /* Totals a second ago, and what came since. */
     uint64_t sent_last, recv_last, sent_rate, recv_rate;
+    unsigned mtu, mtu_logged; /* the largest packet that its path takes; 0 unknown */
+    /* What the kernel has been told of that: a route for each address. */
+    struct {
+        char host[INET6_ADDRSTRLEN];
+        unsigned mtu; /* 0: none */
+    } routes[2];
     IpopRequest *ping; /* who asked for the ping that is out */
     guint ping_timeout;
 } IpopPeer;
@@ -36,6 +42,12 @@ void ipop_peer_set_refused(IpopPeer *peer, const char *why);
 
 /* Routes its addresses to it unless it is refused, also when another peer had them before. */
 void ipop_peer_route(IpopPeer *peer);
+
+/* The tunnel has found out how large packets to it may be. */
+void ipop_peer_mtu(IpopPeer *peer, unsigned mtu, bool hole);
+
+/* The device has been configured anew: its MTU may be another, and routes may have gone with an address. */
+void ipop_peer_device_changed(IpopPeer *peer);
 
 /* Pings by the link for somebody who asked; takes the request over. */
 void ipop_peer_ping(IpopPeer *peer, IpopRequest *request);

@@ -47,7 +47,7 @@ static World *world(size_t takes, int64_t rtt) {
 static void send_probe(World *w, size_t size) {
     w->probes++;
     if (w->interface && size > w->interface) {
-        ipop_pmtu_refused(&w->pmtu, w->interface);
+        ipop_pmtu_refused(&w->pmtu, size, w->now);
         return;
     }
     bool lost = w->lose > 0;
@@ -176,13 +176,22 @@ static void test_interface(void) {
     step(w, SECOND);
     g_assert_cmpuint(w->pmtu.size, ==, 1400 - AROUND);
     assert_idle(w);
-    /* It shrinks: at once, and without a probe. */
-    unsigned before = w->probes;
-    ipop_pmtu_refused(&w->pmtu, 1300);
-    g_assert_cmpuint(w->pmtu.size, ==, 1300);
+    /* It shrinks: what is safe is used at once, and what it takes is found. */
+    w->interface = 1330 - AROUND;
+    ipop_pmtu_refused(&w->pmtu, w->pmtu.size, w->now);
+    g_assert_cmpuint(w->pmtu.size, ==, IPOP_PMTU_BASE);
+    g_assert_false(w->pmtu.known);
     step(w, SECOND);
-    g_assert_cmpuint(w->probes, ==, before);
-    g_assert_cmpuint(w->pmtu.size, ==, 1300);
+    g_assert_cmpuint(w->pmtu.size, ==, 1320 - AROUND);
+    assert_idle(w);
+    /* Below the base, too. */
+    w->interface = 1001 - AROUND;
+    ipop_pmtu_refused(&w->pmtu, w->pmtu.size, w->now);
+    for (size_t size; (size = w->pmtu.size) > w->interface; step(w, 5 * MS))
+        ipop_pmtu_refused(&w->pmtu, size, w->now);
+    step(w, 2 * SECOND);
+    g_assert_cmpuint(w->pmtu.size, ==, 1000 - AROUND);
+    assert_idle(w);
     g_free(w);
 }
 
@@ -193,7 +202,16 @@ static void test_silent_peer(void) {
     w->n_answers = 0;
     step(w, 3 * SECOND);
     g_assert_cmpuint(w->pmtu.size, ==, IPOP_PMTU_BASE); /* nothing speaks against it */
+    g_assert_false(w->pmtu.known);
     assert_idle(w);
+    /* It is tried again when there is something to send. */
+    w->dead = false;
+    unsigned before = w->probes;
+    step(w, 60 * SECOND);
+    g_assert_cmpuint(w->probes, ==, before);
+    stream(w, 50 * MS, 10 * MS);
+    g_assert_cmpuint(w->pmtu.size, ==, TOP);
+    g_assert_true(w->pmtu.known);
     g_free(w);
 }
 

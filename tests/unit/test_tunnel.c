@@ -82,11 +82,14 @@ static void on_pong(void *peer, int64_t rtt) {
 static void on_bye(void *peer) {
 }
 
+static void on_mtu(void *peer, unsigned mtu, bool hole) {
+}
+
 static void on_handshake(void *peer, IpopPath *path, const uint8_t *message, size_t n) {
 }
 
 static Hub *hub_new(void) {
-    static const IpopTunnelEvents events = {on_confirmed, on_released, on_pong, on_bye, on_handshake};
+    static const IpopTunnelEvents events = {on_confirmed, on_released, on_pong, on_bye, on_mtu, on_handshake};
     Hub *hub = g_new0(Hub, 1);
     int pair[2];
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, pair), ==, 0);

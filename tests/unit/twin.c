@@ -79,7 +79,12 @@ static void path_release(IpopPath *path) {
 static gboolean introduce(gpointer data) {
     TwinTransport *self = data;
     TwinPath *path = g_new0(TwinPath, 1);
-    path->base = (IpopPath){.refs = 1, .fd = -1, .burst = IPOP_TRAIN_SEGMENTS, .send = path_send, .release = path_release};
+    path->base = (IpopPath){.refs = 1,
+                            .fd = -1,
+                            .burst = IPOP_TRAIN_SEGMENTS,
+                            .around = self->node->twin->around,
+                            .send = path_send,
+                            .release = path_release};
     path->twin = self->node->twin;
     path->from = self->node->side;
     path->number = self->number;
@@ -161,6 +166,13 @@ static void bye(void *data) {
     ipop_link_bye(((TwinNode *)data)->link);
 }
 
+static void mtu(void *data, unsigned size, bool hole) {
+    TwinNode *node = data;
+    node->mtu = size;
+    node->holes += hole;
+    ipop_tunnel_mtu_told(node->tunnel_peer, size, hole);
+}
+
 static void handshake(void *data, IpopPath *path, const uint8_t *message, size_t n) {
     ipop_link_handshake(((TwinNode *)data)->link, path, message, n);
 }
@@ -172,7 +184,7 @@ static unsigned threads(void) {
 }
 
 static void node_start(TwinNode *node, const uint8_t peer_key[static IPOP_KEY_BYTES]) {
-    static const IpopTunnelEvents events = {confirmed, released, pong, bye, handshake};
+    static const IpopTunnelEvents events = {confirmed, released, pong, bye, mtu, handshake};
     int pair[2];
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, pair), ==, 0);
     node->tun = pair[0];

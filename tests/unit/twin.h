@@ -23,6 +23,7 @@ typedef struct {
     uint32_t next_index;
     unsigned transports; /* made so far */
     unsigned changes;
+    unsigned mtu, holes; /* as last told; how often */
 } TwinNode;
 
 struct Twin {
@@ -30,6 +31,7 @@ struct Twin {
     /* What the wire does with each datagram on its way; true: deliver it, perhaps altered. On the main thread. NULL: all. */
     bool (*wire)(Twin *twin, int from, uint8_t *datagram, size_t n);
     bool relayed;       /* the pairs selected from now on are */
+    unsigned around;    /* of paths from now on: see path.h */
     unsigned cut;       /* the wires of the first so many generations are dead */
     unsigned passed[2]; /* datagrams delivered, by sender */
     unsigned paths;     /* alive */

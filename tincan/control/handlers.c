@@ -138,6 +138,15 @@ static const char *set_ignore(IpopDaemon *daemon, const json_t *message) {
     return NULL;
 }
 
+static void device_changed(IpopDaemon *daemon) {
+    GHashTableIter iter;
+    gpointer peer;
+    ipop_tunnel_set_local(daemon->tunnel, daemon->local.addresses.ip4, daemon->local.addresses.ip6);
+    g_hash_table_iter_init(&iter, daemon->peers);
+    while (g_hash_table_iter_next(&iter, NULL, &peer))
+        ipop_peer_device_changed(peer);
+}
+
 static const char *set_local(IpopDaemon *daemon, const json_t *message, const IpopRequest *request) {
     IpopLocal *local = &daemon->local;
     IpopTunConfig config = {0};
@@ -172,6 +181,7 @@ static const char *set_local(IpopDaemon *daemon, const json_t *message, const Ip
     if (no_ip6)
         ipop_log(IPOP_LOG_INFO, "device", "%s: no IPv6 address, since IPv6 is switched off on this host", ipop_tun_name(daemon->tun));
     local->addresses = config;
+    device_changed(daemon);
     g_strlcpy(local->name, name, sizeof local->name);
     daemon->env.claims = ipop_claims(local->name, local->addresses.ip4);
     return NULL;

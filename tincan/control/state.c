@@ -61,7 +61,7 @@ static json_t *paths(const IpopPeer *peer) {
                         ipop_candidate_type_name(info->remote_type), "best_conn",
                         ipop_link_state(peer->link) == IPOP_LINK_ONLINE, "rtt",
                         (double)atomic_load_explicit(&counters->rtt, memory_order_relaxed) / 1000, "mtu",
-                        (int)peer->daemon->local.addresses.mtu, "sent_total_bytes", (json_int_t)load(&counters->sent_bytes),
+                        (int)load(&counters->mtu), "sent_total_bytes", (json_int_t)load(&counters->sent_bytes),
                         "sent_bytes_second", (json_int_t)peer->sent_rate, "recv_total_bytes",
                         (json_int_t)load(&counters->recv_bytes), "recv_bytes_second", (json_int_t)peer->recv_rate, "drops",
                         drops(counters)));

@@ -79,7 +79,7 @@ uint32_t ipop_session_index_of(const uint8_t *packet) {
     return GUINT32_FROM_BE(type_and_index) & IPOP_WIRE_INDEX_MAX;
 }
 
-static uint64_t counter_of(const uint8_t *packet) {
+uint64_t ipop_session_counter_of(const uint8_t *packet) {
     uint64_t wire_counter;
     memcpy(&wire_counter, packet + 4, 8);
     return GUINT64_FROM_BE(wire_counter);
@@ -99,7 +99,7 @@ IpopOpenResult ipop_session_open(IpopSession *session, uint8_t *out, const uint8
                                  size_t *ret_n) {
     if (n < IPOP_WIRE_DATA_OVERHEAD)
         return IPOP_OPEN_SHORT;
-    uint64_t counter = counter_of(packet);
+    uint64_t counter = ipop_session_counter_of(packet);
     if (too_old(session, now) || counter >= IPOP_REJECT_AFTER_MESSAGES)
         return IPOP_OPEN_EXPIRED;
     if (!ipop_replay_check(&session->replay, counter))

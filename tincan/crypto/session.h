@@ -51,5 +51,6 @@ size_t ipop_session_seal(IpopSession *session, uint8_t *out, const uint8_t *fram
 IpopOpenResult ipop_session_open(IpopSession *session, uint8_t *out, const uint8_t *packet, size_t n, int64_t now,
                                  size_t *ret_n);
 
-/* The receiver index of a data datagram of at least IPOP_WIRE_DATA_HEADER bytes. */
+/* The receiver index and the counter of a data datagram of at least IPOP_WIRE_DATA_HEADER bytes. */
 uint32_t ipop_session_index_of(const uint8_t *packet);
+uint64_t ipop_session_counter_of(const uint8_t *packet);

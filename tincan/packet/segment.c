@@ -124,6 +124,7 @@ bool ipop_segment_begin(IpopSegmenter *s, uint8_t *buffer, size_t n, size_t max_
         if (size == 0)
             return false;
     }
+    s->longest = vnet.gso_type == IPOP_VNET_GSO_NONE ? ip.length : h.payload + MIN(size, payload);
     bool ours = partial || vnet.gso_type != IPOP_VNET_GSO_NONE;
     if (ours && max_packet > 0 && h.payload + MIN(size, payload) > max_packet && may_be_recut(packet, &h))
         size = max_packet - h.payload;

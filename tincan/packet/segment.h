@@ -33,6 +33,7 @@ typedef struct {
     size_t left;        /* from there to the end */
     size_t size;        /* payload of each segment but the last */
     size_t header_n;    /* 0: the packet passes whole */
+    size_t longest;     /* packet that the kernel meant to be sent, whatever max_packet made of it */
     size_t transport;   /* offset of the TCP or UDP header */
     size_t checksum;    /* offset of its checksum */
     bool ip4, tcp;

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-typedef enum { CONFIRMED, PONG, BYE, HANDSHAKE, RELEASED, REMOVED } EventKind;
+typedef enum { CONFIRMED, PONG, BYE, MTU, HANDSHAKE, RELEASED, REMOVED } EventKind;
 
 typedef struct {
     EventKind kind;
@@ -12,6 +12,7 @@ typedef struct {
     IpopSession *session;
     IpopPath *path;
     int64_t value;
+    bool hole;
     size_t n;
     uint8_t message[IPOP_WIRE_INIT_SIZE]; /* the longest of a handshake */
 } Event;
@@ -30,6 +31,8 @@ static gboolean handle_event(gpointer data) {
             to->confirmed(peer, (uint32_t)event->value);
         else if (event->kind == PONG)
             to->pong(peer, event->value);
+        else if (event->kind == MTU)
+            to->mtu(peer, (unsigned)event->value, event->hole);
         else if (event->kind == HANDSHAKE)
             to->handshake(peer, event->path, event->message, event->n);
         else
@@ -57,6 +60,10 @@ void ipop_tunnel_tell_pong(IpopTunnelPeer *peer, int64_t rtt) {
 
 void ipop_tunnel_tell_bye(IpopTunnelPeer *peer) {
     tell((Event){.kind = BYE, .tunnel = peer->tunnel, .peer = peer});
+}
+
+void ipop_tunnel_tell_mtu(IpopTunnelPeer *peer, unsigned mtu, bool hole) {
+    tell((Event){.kind = MTU, .tunnel = peer->tunnel, .peer = peer, .value = mtu, .hole = hole});
 }
 
 /* Anybody may send these: so few at a time, and none longer than the longest there is. */

@@ -13,7 +13,7 @@
 
 #define BURST 4 /* calls per wake-up and socket, so that the others are not kept waiting */
 
-static void write_device(IpopWorker *worker, const uint8_t *buffer, size_t n) {
+void ipop_inbound_write(IpopWorker *worker, const uint8_t *buffer, size_t n) {
     if (write(worker->tunnel->device.fd, buffer, n) < 0)
         ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_DEVICE]);
 }
@@ -28,14 +28,14 @@ static void write_single(IpopWorker *worker, uint8_t *packet, size_t n, bool par
         memcpy(packet + headers.transport + offset, &sum, sizeof sum);
         ipop_checksum_complete(packet, headers.length, headers.transport, offset);
     }
-    write_device(worker, packet, n);
+    ipop_inbound_write(worker, packet, n);
 }
 
 void ipop_inbound_flush(IpopWorker *worker) {
     uint8_t *buffer;
     size_t n;
     while (ipop_coalesce_table_take(&worker->joining, &buffer, &n))
-        write_device(worker, buffer, n);
+        ipop_inbound_write(worker, buffer, n);
 }
 
 static void join(IpopWorker *worker, const uint8_t *packet, size_t n, bool partial) {
@@ -44,7 +44,13 @@ static void join(IpopWorker *worker, const uint8_t *packet, size_t n, bool parti
     size_t buffer_n;
     while (ipop_coalesce_table_add(&worker->joining, packet, n, partial, &full) == IPOP_COALESCE_FLUSH_FIRST)
         if (ipop_coalesce_take(full, &buffer, &buffer_n))
-            write_device(worker, buffer, buffer_n);
+            ipop_inbound_write(worker, buffer, buffer_n);
+}
+
+/* For a host behind this node. */
+static bool is_for_another(const IpopWorker *worker, const IpopIpInfo *info) {
+    return info->family == AF_INET ? memcmp(info->dest, &worker->own4, sizeof worker->own4) != 0
+                                   : memcmp(info->dest, &worker->own6, sizeof worker->own6) != 0;
 }
 
 static void deliver(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *packet, size_t n, bool partial) {
@@ -57,6 +63,8 @@ static void deliver(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *packet, s
         ipop_count(&peer->counters.drops[IPOP_DROP_SOURCE], 1);
         return;
     }
+    if (is_for_another(worker, &info))
+        ipop_mtu_clamp(peer, packet, info.length, partial);
     if (worker->tunnel->device.vnet)
         join(worker, packet, info.length, partial);
     else
@@ -75,7 +83,19 @@ static void take_pong(IpopWorker *worker, IpopTunnelPeer *peer, uint64_t sent) {
     ipop_tunnel_tell_pong(peer, rtt);
 }
 
-static void take_frame(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *frame, size_t n) {
+static void take_piece(IpopWorker *worker, IpopTunnelPeer *peer, const uint8_t *frame, size_t n) {
+    uint8_t *packet, flags;
+    size_t packet_n;
+    if (!peer->reassembly)
+        peer->reassembly = ipop_reassembly_new();
+    IpopPieceResult result = ipop_reassembly_add(peer->reassembly, frame, n, worker->now, &packet, &packet_n, &flags);
+    if (result == IPOP_PIECE_COMPLETE)
+        deliver(worker, peer, packet, packet_n, flags & IPOP_FRAME_PARTIAL_CHECKSUM);
+    else if (result == IPOP_PIECE_WRONG)
+        ipop_count(&peer->counters.drops[IPOP_DROP_MALFORMED], 1);
+}
+
+static void take_frame(IpopWorker *worker, IpopTunnelPeer *peer, const IpopSession *session, uint8_t *frame, size_t n) {
     uint64_t value = 0;
     if (n == 1 + sizeof value)
         memcpy(&value, frame + 1, sizeof value);
@@ -96,6 +116,20 @@ static void take_frame(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *frame,
         if (!peer->bye_told)
             ipop_tunnel_tell_bye(peer);
         peer->bye_told = true;
+        break;
+    case IPOP_FRAME_PROBE:
+        ipop_mtu_take_probe(worker, peer, frame, n);
+        break;
+    case IPOP_FRAME_PROBED:
+        ipop_mtu_take_probed(worker, peer, value);
+        break;
+    case IPOP_FRAME_REPORT:
+        if (session == peer->current)
+            ipop_mtu_take_report(worker, peer, value);
+        break;
+    case IPOP_FRAME_PIECE:
+    case IPOP_FRAME_PIECE | IPOP_FRAME_PARTIAL_CHECKSUM:
+        take_piece(worker, peer, frame, n);
         break;
     default:
         ipop_count(&peer->counters.drops[IPOP_DROP_MALFORMED], 1);
@@ -143,7 +177,9 @@ void ipop_inbound_datagram(void *context, uint8_t *datagram, size_t n) {
         peer->confirmed = index;
         ipop_tunnel_tell_confirmed(peer, index);
     }
-    take_frame(worker, peer, frame, frame_n);
+    if (n > IPOP_PMTU_BASE && frame[0] != IPOP_FRAME_PROBE && entry->session == peer->current)
+        ipop_mtu_received(worker, peer, ipop_session_counter_of(datagram));
+    take_frame(worker, peer, entry->session, frame, frame_n);
 }
 
 /* --- a path's own socket --- */

@@ -6,9 +6,12 @@
 #pragma once
 
 #include "tincan/packet/coalesce.h"
+#include "tincan/packet/icmp.h"
 #include "tincan/packet/segment.h"
 #include "tincan/route/table.h"
 #include "tincan/tunnel/inbox.h"
+#include "tincan/tunnel/pieces.h"
+#include "tincan/tunnel/pmtu.h"
 #include "tincan/tunnel/queue.h"
 #include "tincan/tunnel/tunnel.h"
 
@@ -17,8 +20,16 @@
 #define IPOP_RECEIVE_TRAINS 8
 #define IPOP_RECEIVE_BYTES 65536
 #define IPOP_HANDSHAKES_MAX 64 /* on their way to the main thread */
+#define IPOP_QUOTES_MAX 8
+#define IPOP_MTU_LARGE (IPOP_PMTU_BASE - IPOP_WIRE_DATA_OVERHEAD) /* packets up to here pass wherever anything does */
 
 typedef struct IpopWorker IpopWorker;
+
+/* The beginning of a large packet that was sent: what its sender is told by when the way turns out to swallow such. */
+typedef struct {
+    bool used;
+    uint8_t bytes[IPOP_ICMP_QUOTE];
+} IpopQuote;
 
 struct IpopTunnelPeer {
     void *user; /* main thread; NULL once removed */
@@ -34,6 +45,20 @@ struct IpopTunnelPeer {
     uint32_t confirmed;  /* index of the last session whose confirmation was told */
     bool bye_told;       /* once per session, however often the peer says it */
     uint64_t ping;      /* what the outstanding ping carries; 0 none */
+
+    /* The size of packets: mtu.c. */
+    size_t mtu;   /* the device's */
+    size_t inner; /* longer packets are cut, refused, or sent in pieces */
+    size_t told;  /* what the kernel knows of it: longer packets may be refused; 0: it knows nothing yet */
+    size_t announced;    /* to the main thread */
+    bool announced_hole;
+    bool timed;          /* among the worker's */
+    IpopPmtu pmtu;
+    int64_t report_due, reported; /* when a report of large datagrams is to be sent, 0 none; when the last one was */
+    uint64_t largest_counter;     /* the highest of a large datagram that came */
+    IpopQuote quotes[IPOP_QUOTES_MAX];
+    uint16_t pieces_id;
+    IpopReassembly *reassembly; /* NULL until a piece comes */
 };
 
 /* What an index of ours stands for. */
@@ -71,6 +96,11 @@ struct IpopWorker {
     IpopRoutes *routes;    /* every worker has all of them */
     GHashTable *sessions;  /* local index -> IpopTunnelSession, owned */
     GHashTable *listeners; /* path -> IpopListener, owned */
+    int64_t due;      /* when ipop_mtu_run wants to be called; IPOP_PMTU_NEVER */
+    GPtrArray *timed; /* the peers that want it */
+    IpopIcmpLimit icmp;
+    struct in_addr own4; /* this node's overlay addresses; zero: none */
+    struct in6_addr own6;
     IpopTrain train;
     IpopCoalesceTable joining;
     /* From the device: room for a frame's first byte, vnet header, packet. */
@@ -111,7 +141,7 @@ void ipop_outbound_run(IpopWorker *worker);
 /* Sends what waits in the train. */
 void ipop_outbound_flush(IpopWorker *worker);
 
-/* Seals a frame without a packet (a ping, ...) of kind and up to 8 bytes, and sends it by that path. */
+/* Seals a frame without a packet (a ping, ...) of kind and 8 bytes, if the kind has them, and sends it by that path. */
 void ipop_outbound_frame(IpopWorker *worker, IpopTunnelPeer *peer, IpopPath *path, uint8_t kind, uint64_t value);
 
 /* inbound.c: one datagram of type IPOP_WIRE_DATA, changed in place. */
@@ -123,6 +153,42 @@ bool ipop_inbound_run(IpopWorker *worker, IpopListener *listener);
 /* Gives the device what waits to be joined with more. */
 void ipop_inbound_flush(IpopWorker *worker);
 
+/* Gives the device bytes as it wants them, vnet header and all. */
+void ipop_inbound_write(IpopWorker *worker, const uint8_t *buffer, size_t n);
+
+/* mtu.c: the peer's path is another, or the device's MTU; the keys are new; the peer goes. */
+void ipop_mtu_begin(IpopWorker *worker, IpopTunnelPeer *peer);
+void ipop_mtu_rekeyed(IpopTunnelPeer *peer);
+void ipop_mtu_end(IpopWorker *worker, IpopTunnelPeer *peer);
+
+/* It is worker->due. */
+void ipop_mtu_run(IpopWorker *worker);
+
+/* Datagrams of at most that size have left by the peer's path, the first with that counter; the interface took none of that
+ * size. */
+void ipop_mtu_sent(IpopWorker *worker, IpopTunnelPeer *peer, size_t size, uint64_t counter);
+void ipop_mtu_refused(IpopWorker *worker, IpopTunnelPeer *peer, size_t size);
+
+/* A datagram above IPOP_PMTU_BASE came, under the current keys, and is no probe. */
+void ipop_mtu_received(IpopWorker *worker, IpopTunnelPeer *peer, uint64_t counter);
+
+/* Frames. */
+void ipop_mtu_take_probe(IpopWorker *worker, IpopTunnelPeer *peer, const uint8_t *frame, size_t n);
+void ipop_mtu_take_probed(IpopWorker *worker, IpopTunnelPeer *peer, uint64_t value);
+void ipop_mtu_take_report(IpopWorker *worker, IpopTunnelPeer *peer, uint64_t value);
+
+/* A packet above IPOP_MTU_LARGE is about to be sent: keeps its beginning. */
+void ipop_mtu_remember(IpopTunnelPeer *peer, const uint8_t *packet);
+
+/* Of a packet above peer->told: true when it may not be cut by anybody; then its sender is told. */
+bool ipop_mtu_refuse(IpopWorker *worker, IpopTunnelPeer *peer, const uint8_t *packet, size_t n);
+
+/* The main thread has passed on what ipop_tunnel_tell_mtu said: the kernel knows. */
+void ipop_mtu_told(IpopWorker *worker, IpopTunnelPeer *peer, unsigned mtu, bool hole);
+
+/* Lowers the MSS of a TCP connection of a host behind this node or the peer; other packets stay as they are. */
+void ipop_mtu_clamp(const IpopTunnelPeer *peer, uint8_t *packet, size_t n, bool partial);
+
 /* tunnel.c */
 void ipop_tunnel_promote_next(IpopWorker *worker, IpopTunnelPeer *peer);
 
@@ -130,6 +196,7 @@ void ipop_tunnel_promote_next(IpopWorker *worker, IpopTunnelPeer *peer);
 void ipop_tunnel_tell_confirmed(IpopTunnelPeer *peer, uint32_t index);
 void ipop_tunnel_tell_pong(IpopTunnelPeer *peer, int64_t rtt);
 void ipop_tunnel_tell_bye(IpopTunnelPeer *peer);
+void ipop_tunnel_tell_mtu(IpopTunnelPeer *peer, unsigned mtu, bool hole);
 void ipop_tunnel_tell_handshake(IpopListener *listener, const uint8_t *message, size_t n);
 void ipop_tunnel_tell_released(IpopTunnel *tunnel, IpopSession *session); /* takes it */
 void ipop_tunnel_tell_removed(IpopTunnelPeer *peer); /* takes it, behind every event that names it */

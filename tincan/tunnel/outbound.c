@@ -11,6 +11,16 @@
 #define BURST 32        /* packets per wake-up, so that the network is not kept waiting */
 #define BIG_READ 20000  /* what is worth a send of its own */
 
+/* The interface takes less than it did: what is sealed leaves in fragments, and what follows is shorter. */
+static unsigned send_fragmented(IpopWorker *worker, IpopTrain *train, unsigned done) {
+    IpopPath *path = train->path;
+    size_t at = done * train->segment;
+    path->too_big = false;
+    if (path == train->peer->path)
+        ipop_mtu_refused(worker, train->peer, train->segment);
+    return path->send_fragmented ? path->send_fragmented(path, train->datagrams + at, train->n - at, train->segment) : 0;
+}
+
 void ipop_outbound_flush(IpopWorker *worker) {
     IpopTrain *train = &worker->train;
     IpopTunnelPeer *peer = train->peer;
@@ -18,11 +28,10 @@ void ipop_outbound_flush(IpopWorker *worker) {
         return;
     IpopPath *path = train->path;
     unsigned sent = path->send(path, train->datagrams, train->n, train->segment);
-    if (path->too_big && path->send_fragmented) {
-        size_t done = sent * train->segment;
-        sent += path->send_fragmented(path, train->datagrams + done, train->n - done, train->segment);
-    }
-    path->too_big = false;
+    if (sent < train->count && path->too_big)
+        sent += send_fragmented(worker, train, sent);
+    if (path == peer->path && peer->current)
+        ipop_mtu_sent(worker, peer, train->segment, ipop_session_sent(peer->current) - train->count);
     if (sent < train->count) {
         ipop_count(&peer->counters.drops[IPOP_DROP_SEND], train->count - sent);
         train->bytes = train->bytes * sent / train->count;
@@ -57,6 +66,7 @@ static void seal(IpopWorker *worker, IpopTunnelPeer *peer, IpopPath *path, const
         ipop_count(&peer->counters.drops[IPOP_DROP_NO_LINK], 1);
         return;
     }
+    uint8_t kind = *frame & IPOP_FRAME_KIND;
     make_room(worker, peer, path, sealed_n);
     if (ipop_session_seal(peer->current, train->datagrams + train->n, frame, n, worker->now) == 0) {
         ipop_count(&peer->counters.drops[IPOP_DROP_NO_LINK], 1);
@@ -66,9 +76,9 @@ static void seal(IpopWorker *worker, IpopTunnelPeer *peer, IpopPath *path, const
     }
     train->n += sealed_n;
     train->count++;
-    if (*frame == IPOP_FRAME_PACKET || *frame == (IPOP_FRAME_PACKET | IPOP_FRAME_PARTIAL_CHECKSUM)) {
-        train->bytes += n - 1;
-        train->packets++;
+    if (kind == IPOP_FRAME_PACKET || kind == IPOP_FRAME_PIECE) {
+        train->bytes += n - (kind == IPOP_FRAME_PIECE ? IPOP_PIECE_HEADER : 1);
+        train->packets += kind == IPOP_FRAME_PACKET || ipop_piece_is_first(frame);
     }
     if (sealed_n < train->segment)
         ipop_outbound_flush(worker); /* only the last may be shorter */
@@ -76,7 +86,7 @@ static void seal(IpopWorker *worker, IpopTunnelPeer *peer, IpopPath *path, const
 
 void ipop_outbound_frame(IpopWorker *worker, IpopTunnelPeer *peer, IpopPath *path, uint8_t kind, uint64_t value) {
     uint8_t frame[1 + sizeof value] = {kind};
-    size_t n = kind == IPOP_FRAME_PING || kind == IPOP_FRAME_PONG ? sizeof frame : 1;
+    size_t n = kind == IPOP_FRAME_KEEPALIVE || kind == IPOP_FRAME_BYE ? 1 : sizeof frame;
     memcpy(frame + 1, &value, sizeof value);
     seal(worker, peer, path, frame, n);
     ipop_outbound_flush(worker);
@@ -105,19 +115,59 @@ static void hand_over(IpopWorker *worker, IpopTunnelPeer *peer, const uint8_t *b
         ipop_count(&peer->counters.drops[IPOP_DROP_QUEUE], 1);
 }
 
+/* From a host behind this node. */
+static bool is_from_another(const IpopWorker *worker, const uint8_t *packet) {
+    return packet[0] >> 4 == 4 ? memcmp(packet + 12, &worker->own4, sizeof worker->own4) != 0
+                               : memcmp(packet + 8, &worker->own6, sizeof worker->own6) != 0;
+}
+
+/* packet: longer than the way takes, with room in front. */
+static void seal_pieces(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *packet, size_t n, uint8_t flags) {
+    IpopCutter cutter;
+    size_t frame_n;
+    if (!ipop_cutter_begin(&cutter, packet, n, flags, peer->pieces_id++, 1 + peer->inner)) {
+        ipop_count(&peer->counters.drops[IPOP_DROP_TOO_BIG], 1);
+        return;
+    }
+    for (uint8_t *frame; (frame = ipop_cutter_next(&cutter, &frame_n));)
+        seal(worker, peer, peer->path, frame, frame_n);
+}
+
+/* From the packet that the device gave. False: there are no segments. */
+static bool begin_segments(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *buffer, size_t n, IpopSegmenter *ret,
+                           bool *ret_refuse) {
+    uint8_t *packet = buffer + IPOP_VNET_HEADER;
+    if (is_from_another(worker, packet))
+        ipop_mtu_clamp(peer, packet, n - IPOP_VNET_HEADER, buffer[0] & IPOP_VNET_NEEDS_CSUM);
+    if (!ipop_segment_begin(ret, buffer, n, MAX(peer->inner, IPOP_SEGMENT_LIMIT_MIN)))
+        return false;
+    if (ret->longest > IPOP_MTU_LARGE)
+        ipop_mtu_remember(peer, packet);
+    *ret_refuse = peer->told && ret->longest > peer->told && ipop_mtu_refuse(worker, peer, packet, n - IPOP_VNET_HEADER);
+    return true;
+}
+
+/* TCP is cut so that it fits. Of the rest, what is too long is refused if its sender may learn from that, or else goes in
+ * pieces. */
 static void seal_all(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *buffer, size_t n) {
     IpopSegmenter segments;
-    if (!ipop_segment_begin(&segments, buffer, n, 0)) {
+    bool refuse, partial;
+    if (!begin_segments(worker, peer, buffer, n, &segments, &refuse)) {
         ipop_count(&peer->counters.drops[IPOP_DROP_MALFORMED], 1);
         return;
     }
     uint8_t *packet;
     size_t packet_n;
-    bool partial;
     while (ipop_segment_next(&segments, &packet, &packet_n, &partial)) {
         uint8_t *frame = packet - 1; /* the segmenter leaves headroom */
-        *frame = partial ? IPOP_FRAME_PACKET | IPOP_FRAME_PARTIAL_CHECKSUM : IPOP_FRAME_PACKET;
-        seal(worker, peer, peer->path, frame, 1 + packet_n);
+        uint8_t flags = partial ? IPOP_FRAME_PARTIAL_CHECKSUM : 0;
+        *frame = IPOP_FRAME_PACKET | flags;
+        if (packet_n <= peer->inner)
+            seal(worker, peer, peer->path, frame, 1 + packet_n);
+        else if (refuse)
+            ipop_count(&peer->counters.drops[IPOP_DROP_TOO_BIG], 1);
+        else
+            seal_pieces(worker, peer, packet, packet_n, flags);
     }
     if (n > BIG_READ)
         ipop_outbound_flush(worker);

@@ -28,6 +28,10 @@ bool ipop_cutter_begin(IpopCutter *cutter, uint8_t *packet, size_t n, uint8_t fl
 /* The next frame; NULL when there is none. All but the last are equally long. */
 uint8_t *ipop_cutter_next(IpopCutter *cutter, size_t *ret_n);
 
+static inline bool ipop_piece_is_first(const uint8_t *frame) {
+    return (frame[5] | frame[6]) == 0;
+}
+
 /* What one peer's packets are put together in. Holds at most IPOP_REASSEMBLIES_MAX of IPOP_PIECE_PACKET_MAX bytes each; one
  * that is not complete after 2 s is given up, and so is the oldest when there are too many, and one that a further piece of
  * the same identification contradicts. */

@@ -8,6 +8,7 @@
 #define RTT_MAX (5 * SECOND)
 #define RAISE_AFTER (600 * SECOND)
 #define RAISE_AFTER_HOLE (60 * SECOND)
+#define AGAIN_AFTER_SILENCE (10 * SECOND)
 
 /* Of whole IP packets. Those below the base are tried only where nothing else is answered: such ways exist too. */
 static const size_t ladder[] = {576,  800,  1000, 1120, 1200, 1280, 1300, 1320, 1340, 1360, 1380, 1400,
@@ -17,7 +18,7 @@ static void add_rung(IpopPmtu *pmtu, size_t size) {
     unsigned i = pmtu->n_rungs++;
     for (; i > 0 && pmtu->rungs[i - 1] > size; i--)
         pmtu->rungs[i] = pmtu->rungs[i - 1];
-    pmtu->rungs[i] = size;
+    pmtu->rungs[i] = (uint16_t)size;
 }
 
 static void search(IpopPmtu *pmtu, size_t limit, size_t answered, int64_t now) {
@@ -31,6 +32,13 @@ static void search(IpopPmtu *pmtu, size_t limit, size_t answered, int64_t now) {
 
 static size_t top_rung(const IpopPmtu *pmtu) {
     return pmtu->rungs[pmtu->n_rungs - 1];
+}
+
+static size_t rung_below(const IpopPmtu *pmtu, size_t size) {
+    for (unsigned i = pmtu->n_rungs; i > 0; i--)
+        if (pmtu->rungs[i - 1] < size)
+            return pmtu->rungs[i - 1];
+    return size - 1;
 }
 
 /* Whether the search could still find something. */
@@ -66,16 +74,16 @@ static void rest(IpopPmtu *pmtu) {
 static void end_search(IpopPmtu *pmtu, int64_t now) {
     rest(pmtu);
     /* When nothing at all was answered the peer is silent for another reason. */
-    if (pmtu->answered)
+    pmtu->known = pmtu->answered > 0;
+    if (pmtu->known)
         pmtu->size = pmtu->answered;
-    pmtu->known = true;
-    pmtu->raise_at = now + (pmtu->hole ? RAISE_AFTER_HOLE : RAISE_AFTER);
+    pmtu->raise_at = now + (!pmtu->known ? AGAIN_AFTER_SILENCE : pmtu->hole ? RAISE_AFTER_HOLE : RAISE_AFTER);
 }
 
 /* Two of the same size in a burst are one. */
 static void add_probe(IpopPmtu *pmtu, size_t size) {
     if (pmtu->n_burst == 0 || pmtu->burst[pmtu->n_burst - 1] != size)
-        pmtu->burst[pmtu->n_burst++] = size;
+        pmtu->burst[pmtu->n_burst++] = (uint16_t)size;
 }
 
 /* The largest goes first, so that the first answer is the best, if none is lost. */
@@ -147,15 +155,20 @@ void ipop_pmtu_answer(IpopPmtu *pmtu, uint32_t way, size_t size, int64_t now) {
         end_search(pmtu, now);
 }
 
-void ipop_pmtu_refused(IpopPmtu *pmtu, size_t limit) {
+void ipop_pmtu_refused(IpopPmtu *pmtu, size_t size, int64_t now) {
     unsigned n = 0;
     for (unsigned i = 0; i < pmtu->n_burst; i++)
-        if (pmtu->burst[i] <= limit)
+        if (pmtu->burst[i] < size)
             pmtu->burst[n++] = pmtu->burst[i];
     pmtu->n_burst = n;
-    pmtu->limit = MIN(pmtu->limit, limit);
-    pmtu->answered = MIN(pmtu->answered, limit);
-    pmtu->size = MIN(pmtu->size, limit);
+    pmtu->limit = MIN(pmtu->limit, size - 1);
+    pmtu->answered = MIN(pmtu->answered, pmtu->limit);
+    if (size > pmtu->size || pmtu->n_rungs == 0)
+        return;
+    pmtu->size = MIN(rung_below(pmtu, size), IPOP_PMTU_BASE);
+    pmtu->known = false;
+    if (pmtu->state != IPOP_PMTU_SEARCHING)
+        search(pmtu, pmtu->limit, 0, now);
 }
 
 void ipop_pmtu_sent(IpopPmtu *pmtu, size_t size, uint64_t counter, int64_t rtt, int64_t now) {
@@ -163,7 +176,7 @@ void ipop_pmtu_sent(IpopPmtu *pmtu, size_t size, uint64_t counter, int64_t rtt, 
         return;
     if (now >= pmtu->raise_at && pmtu->size < top_rung(pmtu)) {
         pmtu->hole = false;
-        search(pmtu, top_rung(pmtu), pmtu->size, now);
+        search(pmtu, top_rung(pmtu), pmtu->known ? pmtu->size : 0, now);
     } else if (size > IPOP_PMTU_BASE && !pmtu->waiting_since) {
         pmtu->waiting_since = now;
         pmtu->waiting_counter = counter;

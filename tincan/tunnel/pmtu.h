@@ -31,10 +31,9 @@ typedef struct {
     bool hole;    /* the last measurement was for a black hole */
     uint32_t way; /* grows with each ipop_pmtu_begin; what the peer's answers carry */
 
-    size_t rungs[IPOP_PMTU_RUNGS]; /* ascending */
-    unsigned n_rungs;
-    size_t burst[IPOP_PMTU_RUNGS]; /* still to be sent now, the last one first */
-    unsigned n_burst;
+    uint16_t rungs[IPOP_PMTU_RUNGS]; /* ascending */
+    uint16_t burst[IPOP_PMTU_RUNGS]; /* still to be sent now, the last one first */
+    unsigned n_rungs, n_burst;
     size_t limit;    /* not above it: what the interface takes, and in a black hole the size before */
     size_t answered; /* largest of this search or suspicion; 0 none */
     unsigned tries;
@@ -44,7 +43,7 @@ typedef struct {
 } IpopPmtu;
 
 /* A new way, of which nothing is known. around: bytes that IP, UDP and a relay put around a datagram; 0 when the way takes
- * everything. top: the largest datagram that is of any use. */
+ * everything. top: the largest datagram that is of any use, at most 65535. */
 void ipop_pmtu_begin(IpopPmtu *pmtu, size_t around, size_t top, int64_t now);
 
 /* The size of a probe to be sent now; 0 when there is none (then look at due). rtt: 0 unknown. */
@@ -53,8 +52,8 @@ size_t ipop_pmtu_probe(IpopPmtu *pmtu, int64_t rtt, int64_t now);
 /* The peer has received a probe of that size by that way. */
 void ipop_pmtu_answer(IpopPmtu *pmtu, uint32_t way, size_t size, int64_t now);
 
-/* The interface takes no datagram above limit: lowers the size at once. */
-void ipop_pmtu_refused(IpopPmtu *pmtu, size_t limit);
+/* The interface did not take a datagram of that size. If that was no probe it has changed, and the search begins anew. */
+void ipop_pmtu_refused(IpopPmtu *pmtu, size_t size, int64_t now);
 
 /* Datagrams, the longest of that size, were sent, the first of them with that counter. Cheap. */
 void ipop_pmtu_sent(IpopPmtu *pmtu, size_t size, uint64_t counter, int64_t rtt, int64_t now);

@@ -15,6 +15,7 @@ const char *ipop_drop_name(IpopDrop cause) {
         [IPOP_DROP_NO_LINK] = "no_link",     [IPOP_DROP_SEND] = "send",           [IPOP_DROP_NO_SESSION] = "no_session",
         [IPOP_DROP_FORGED] = "forged",       [IPOP_DROP_REPLAYED] = "replayed",   [IPOP_DROP_EXPIRED] = "expired",
         [IPOP_DROP_SOURCE] = "source",       [IPOP_DROP_DEVICE] = "device",       [IPOP_DROP_QUEUE] = "queue",
+        [IPOP_DROP_TOO_BIG] = "too_big",
     };
     return names[cause];
 }
@@ -29,10 +30,14 @@ static void release_session(IpopWorker *worker, IpopSession **session) {
     *session = NULL;
 }
 
-static void take_path(IpopTunnelPeer *peer, IpopPath **path) {
+/* The same again is nothing new. */
+static void take_path(IpopWorker *worker, IpopTunnelPeer *peer, IpopPath **path) {
+    bool same = peer->path == *path;
     ipop_path_unref(peer->path);
     peer->path = *path;
     *path = NULL;
+    if (!same)
+        ipop_mtu_begin(worker, peer);
 }
 
 static void make_current(IpopWorker *worker, IpopTunnelPeer *peer, IpopSession **session, IpopPath **path) {
@@ -41,7 +46,8 @@ static void make_current(IpopWorker *worker, IpopTunnelPeer *peer, IpopSession *
     peer->current = *session;
     *session = NULL;
     peer->bye_told = false;
-    take_path(peer, path);
+    ipop_mtu_rekeyed(peer);
+    take_path(worker, peer, path);
 }
 
 void ipop_tunnel_promote_next(IpopWorker *worker, IpopTunnelPeer *peer) {
@@ -55,6 +61,8 @@ typedef struct {
     IpopSession *session;
     IpopPath *path;
     char ip4[INET_ADDRSTRLEN], ip6[INET6_ADDRSTRLEN];
+    unsigned mtu;
+    bool hole;
     size_t n;
     uint8_t bytes[];
 } Order;
@@ -105,6 +113,7 @@ static void run_remove_peer(void *context, void *argument) {
         g_hash_table_foreach_remove(worker->listeners, listens_for, peer);
         drop_sessions(worker, peer);
         g_clear_pointer(&peer->path, ipop_path_unref);
+        ipop_mtu_end(worker, peer);
     }
     if (atomic_fetch_sub(&peer->routed, 1) == 1)
         ipop_tunnel_tell_removed(peer);
@@ -122,9 +131,32 @@ static void run_set_addresses(void *context, void *argument) {
         ipop_routes_add(routes, AF_INET6, (const uint8_t *)&address, 128, order->peer);
 }
 
+/* On every worker. */
+static void run_set_local(void *context, void *argument) {
+    g_autofree Order *order = argument;
+    IpopWorker *worker = context;
+    if (inet_pton(AF_INET, order->ip4, &worker->own4) != 1)
+        worker->own4 = (struct in_addr){0};
+    if (inet_pton(AF_INET6, order->ip6, &worker->own6) != 1)
+        worker->own6 = (struct in6_addr){0};
+}
+
+static void run_set_mtu(void *context, void *argument) {
+    g_autofree Order *order = argument;
+    if (order->peer->mtu == order->mtu)
+        return;
+    order->peer->mtu = order->mtu;
+    ipop_mtu_begin(context, order->peer);
+}
+
+static void run_mtu_told(void *context, void *argument) {
+    g_autofree Order *order = argument;
+    ipop_mtu_told(context, order->peer, order->mtu, order->hole);
+}
+
 static void run_set_path(void *context, void *argument) {
     g_autofree Order *order = argument;
-    take_path(order->peer, &order->path);
+    take_path(context, order->peer, &order->path);
 }
 
 static void send_ping(IpopWorker *worker, IpopTunnelPeer *peer) {
@@ -252,6 +284,8 @@ IpopTunnelPeer *ipop_tunnel_add_peer(IpopTunnel *tunnel, void *user) {
     peer->worker->peers++;
     peer->routed = tunnel->workers_n;
     peer->user = user;
+    peer->mtu = peer->inner = IPOP_SEGMENT_PACKET_MAX;
+    peer->pmtu.due = IPOP_PMTU_NEVER;
     return peer;
 }
 
@@ -270,6 +304,21 @@ void ipop_tunnel_set_addresses(IpopTunnelPeer *peer, const char *ip4, const char
     g_strlcpy(order.ip4, ip4, sizeof order.ip4);
     g_strlcpy(order.ip6, ip6, sizeof order.ip6);
     post_all(peer->tunnel, run_set_addresses, order);
+}
+
+void ipop_tunnel_set_mtu(IpopTunnelPeer *peer, unsigned mtu) {
+    post(peer->worker, run_set_mtu, (Order){.peer = peer, .mtu = mtu}, NULL, 0);
+}
+
+void ipop_tunnel_set_local(IpopTunnel *tunnel, const char *ip4, const char *ip6) {
+    Order order = {0};
+    g_strlcpy(order.ip4, ip4, sizeof order.ip4);
+    g_strlcpy(order.ip6, ip6, sizeof order.ip6);
+    post_all(tunnel, run_set_local, order);
+}
+
+void ipop_tunnel_mtu_told(IpopTunnelPeer *peer, unsigned mtu, bool hole) {
+    post(peer->worker, run_mtu_told, (Order){.peer = peer, .mtu = mtu, .hole = hole}, NULL, 0);
 }
 
 void ipop_tunnel_set_path(IpopTunnelPeer *peer, IpopPath *path) {

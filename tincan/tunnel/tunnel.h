@@ -36,6 +36,7 @@ typedef enum {
     IPOP_DROP_SOURCE,     /* authentic, but the inner source address is not that peer's */
     IPOP_DROP_DEVICE,     /* the device took no more */
     IPOP_DROP_QUEUE,      /* a queue between the threads was full */
+    IPOP_DROP_TOO_BIG,    /* longer than the way takes, and not to be cut: its sender is told */
     IPOP_DROP_CAUSES,
 } IpopDrop;
 
@@ -50,6 +51,7 @@ typedef struct {
     atomic_int_least64_t last_heard; /* when a packet last authenticated, ipop_clock_now; 0 never */
     atomic_int_least64_t last_sent;  /* when a packet was last sealed */
     atomic_int_least64_t rtt;        /* of the last ping, microseconds; 0 unknown */
+    atomic_uint_least64_t mtu;       /* the largest packet that the peer's path takes, not above the device's MTU; 0 unknown */
 } IpopTunnelCounters;
 
 /* The TUN device, or what stands for it. */
@@ -68,6 +70,9 @@ typedef struct {
     void (*released)(void *user, uint32_t local_index);
     void (*pong)(void *peer, int64_t rtt);
     void (*bye)(void *peer);
+    /* The largest packet that the peer's path takes is known, or has changed. hole: larger ones turned out to vanish; how
+     * large they may be is being found out. ipop_tunnel_mtu_told is to be called when the kernel knows. */
+    void (*mtu)(void *peer, unsigned mtu, bool hole);
     /* A handshake message came in by that path's own socket. */
     void (*handshake)(void *peer, IpopPath *path, const uint8_t *message, size_t n);
 } IpopTunnelEvents;
@@ -90,6 +95,13 @@ const IpopTunnelCounters *ipop_tunnel_peer_counters(const IpopTunnelPeer *peer);
 
 /* Makes these the peer's addresses, instead of those it had: numeric, "" for none. */
 void ipop_tunnel_set_addresses(IpopTunnelPeer *peer, const char *ip4, const char *ip6);
+
+/* The device's MTU, at least 1280; and its addresses, numeric, "" for none. */
+void ipop_tunnel_set_mtu(IpopTunnelPeer *peer, unsigned mtu);
+void ipop_tunnel_set_local(IpopTunnel *tunnel, const char *ip4, const char *ip6);
+
+/* What events.mtu said has been passed on to the kernel: from now on packets above it, and above 1280, may be refused. */
+void ipop_tunnel_mtu_told(IpopTunnelPeer *peer, unsigned mtu, bool hole);
 
 /* What the peer's packets leave by from now on; NULL: nothing. Takes a reference of its own. */
 void ipop_tunnel_set_path(IpopTunnelPeer *peer, IpopPath *path);

@@ -20,10 +20,17 @@ static void free_listener(gpointer data) {
     g_free(listener);
 }
 
+/* In milliseconds, as epoll wants it: rounded up, so that it is not too early. */
+static int patience(const IpopWorker *worker) {
+    if (worker->due == IPOP_PMTU_NEVER)
+        return -1;
+    return (int)(MAX(worker->due - ipop_clock_now(), 0) / 1000 + 1);
+}
+
 /* The inbox first: what it says may concern what else came. A listener it takes away is not looked at any more. */
 static void run_once(IpopWorker *worker) {
     struct epoll_event events[EVENTS_MAX];
-    int n = epoll_wait(worker->epoll, events, EVENTS_MAX, -1);
+    int n = epoll_wait(worker->epoll, events, EVENTS_MAX, patience(worker));
     bool outbound = false, more = false;
     worker->now = ipop_clock_now();
     for (int i = 0; i < n; i++)
@@ -40,6 +47,8 @@ static void run_once(IpopWorker *worker) {
         ipop_inbound_flush(worker);
     if (outbound)
         ipop_outbound_run(worker);
+    if (worker->now >= worker->due)
+        ipop_mtu_run(worker);
 }
 
 static void *run(void *data) {
@@ -67,6 +76,8 @@ bool ipop_worker_start(IpopTunnel *tunnel, unsigned number, GError **error) {
     worker->routes = ipop_routes_new();
     worker->sessions = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     worker->listeners = g_hash_table_new_full(NULL, NULL, NULL, free_listener);
+    worker->timed = g_ptr_array_new();
+    worker->due = IPOP_PMTU_NEVER;
     worker->now = ipop_clock_now();
     ipop_coalesce_table_init(&worker->joining, tunnel->device.vnet && tunnel->device.join_udp);
     if (!open_worker(worker)) {
@@ -88,5 +99,6 @@ void ipop_worker_free(IpopWorker *worker) {
     ipop_queue_free(worker->queue);
     ipop_routes_free(worker->routes);
     g_hash_table_unref(worker->sessions);
+    g_ptr_array_unref(worker->timed);
     g_free(worker);
 }
