@@ -63,7 +63,7 @@ static const char *get_state(IpopDaemon *daemon, const json_t *message, const Ip
     IpopPeer *one = find_peer(daemon, message);
     if (json_object_get(message, "uid") && !one)
         return answer_error(request, "no such peer");
-    json_t *local = ipop_state_local(daemon);
+    json_t *local = ipop_state_local(daemon, stats);
     if (one)
         json_object_set_new(local, "_peers", json_integer(1));
     ipop_control_answer(request, local);

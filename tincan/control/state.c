@@ -25,7 +25,14 @@ static json_t *servers(const IpopServers *all) {
     return list;
 }
 
-json_t *ipop_state_local(const IpopDaemon *daemon) {
+static json_t *drops(const IpopTunnelCounters *counters) {
+    json_t *object = json_object();
+    for (unsigned i = 0; i < IPOP_DROP_CAUSES; i++)
+        json_object_set_new(object, ipop_drop_name(i), json_integer((json_int_t)load(&counters->drops[i])));
+    return object;
+}
+
+json_t *ipop_state_local(const IpopDaemon *daemon, bool stats) {
     const IpopLocal *local = &daemon->local;
     const IpopTunConfig *addresses = &local->addresses;
     char fpr[IPOP_FPR_SIZE], key[IPOP_KEY_TEXT_SIZE], mac[18] = "", nat[IPOP_NAT_TEXT_MAX + 1];
@@ -34,19 +41,13 @@ json_t *ipop_state_local(const IpopDaemon *daemon) {
     if (*addresses->ip4)
         make_mac(&daemon->identity->uid, mac);
     ipop_nat_text(ipop_servers_nat(daemon->servers), nat);
-    return json_pack("{ss ss ss ss ss ss ss ss ss ss ss ss ss sI ss ss so}", "type", "local_state", "_uid",
+    return json_pack("{ss ss ss ss ss ss ss ss ss ss ss ss ss sI ss ss so so*}", "type", "local_state", "_uid",
                      daemon->identity->uid.hex, "_fpr", fpr, "_key", key, "_suites", ipop_suites_text(ipop_handshake_suites()),
                      "_ip4", addresses->ip4, "_ip6", addresses->ip6, "_mac", mac, "_name", local->name, "_jid", local->jid,
                      "_xmpp", local->xmpp, "_xmpp_error", local->xmpp_error, "_version", IPOP_VERSION, "_peers",
                      (json_int_t)g_hash_table_size(daemon->peers), "_nat", nat, "_outside",
-                     ipop_servers_outside(daemon->servers), "_servers", servers(daemon->servers));
-}
-
-static json_t *drops(const IpopTunnelCounters *counters) {
-    json_t *object = json_object();
-    for (unsigned i = 0; i < IPOP_DROP_CAUSES; i++)
-        json_object_set_new(object, ipop_drop_name(i), json_integer((json_int_t)load(&counters->drops[i])));
-    return object;
+                     ipop_servers_outside(daemon->servers), "_servers", servers(daemon->servers),
+                     "_drops", stats ? drops(ipop_tunnel_counters(daemon->tunnel)) : NULL);
 }
 
 static json_t *paths(const IpopPeer *peer) {

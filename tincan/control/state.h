@@ -5,7 +5,7 @@
 #include "tincan/peer.h"
 
 /* Each a new reference. */
-json_t *ipop_state_local(const IpopDaemon *daemon);
+json_t *ipop_state_local(const IpopDaemon *daemon, bool stats);
 json_t *ipop_state_peer(const IpopPeer *peer, bool stats, bool why, int64_t now);
 json_t *ipop_state_why(const IpopPeer *peer, int64_t now); /* in why.c */
 json_t *ipop_state_link(const IpopPeer *peer); /* the link_state notification */

@@ -34,6 +34,7 @@ typedef struct {
     socklen_t to_n;
     bool segmentation;    /* UDP_SEGMENT has worked: what is refused from then on has another reason */
     bool no_segmentation; /* the device refused it */
+    bool one_by_one;      /* nor is there sendmmsg */
 } FastPath;
 
 static void set(int fd, int level, int name, int value) {
@@ -142,6 +143,17 @@ static unsigned count_of(size_t n, size_t segment) {
     return (unsigned)((n + segment - 1) / segment);
 }
 
+/* At least one; sandboxes are known that have no sendmmsg. How many, or -1. */
+static int send_some(FastPath *path, struct mmsghdr *messages, unsigned n) {
+    if (!path->one_by_one) {
+        int taken = sendmmsg(path->base.fd, messages, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (taken >= 0 || errno != ENOSYS)
+            return taken;
+        path->one_by_one = true;
+    }
+    return sendmsg(path->base.fd, &messages->msg_hdr, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -1 : 1;
+}
+
 /* One system call per train even where the kernel does not cut. */
 static unsigned send_each(FastPath *path, const uint8_t *train, size_t n, size_t segment) {
     struct mmsghdr messages[IPOP_TRAIN_SEGMENTS];
@@ -153,7 +165,7 @@ static unsigned send_each(FastPath *path, const uint8_t *train, size_t n, size_t
             .msg_hdr = {.msg_name = &path->to, .msg_namelen = path->to_n, .msg_iov = &vectors[i], .msg_iovlen = 1}};
     }
     while (sent < count) {
-        int taken = sendmmsg(path->base.fd, messages + sent, count - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        int taken = send_some(path, messages + sent, count - sent);
         if (taken <= 0) {
             path->base.too_big |= errno == EMSGSIZE;
             break;

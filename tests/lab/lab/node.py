@@ -37,16 +37,17 @@ def servers(world, host, turn=("udp",)):
 
 class Node:
     """config: a file below config/, used as it stands. keys: laid over it; by default the lab's STUN and TURN servers are
-    among them; None takes the file's own away. tap, port, contr_port: for several nodes on one host."""
+    among them; None takes the file's own away. tap, port, contr_port: for several nodes on one host. under: the command that
+    ipop-tincan is started by."""
 
     def __init__(self, world, host, name, account, ip4=None, config="config.json", tap="ipop", port=5800, contr_port=5801,
-                 **keys):
+                 under=(), **keys):
         if not os.access(TINCAN, os.X_OK) or not os.access(CONTROLLER, os.X_OK):
             raise AssertionError(f"{BUILD} has no programs; build them: meson setup build && ninja -C build")
         self.world, self.host, self.ns, self.name, self.ip4 = world, host, host.ns, name, ip4
         self.folder = world.folder(name)
         self.state_dir, self.runtime_dir = f"{self.folder}/state", f"{self.folder}/run"
-        self.tap, self.port = tap, port
+        self.tap, self.port, self._under = tap, port, under
         self.config = f"{TOP}/config/{config}"
         if config == "config.json" and not {"stun", "turn"} & keys.keys():
             keys = {**servers(world, host), **keys}
@@ -71,7 +72,7 @@ class Node:
     # --- the two programs
 
     def tincan_command(self):
-        return [TINCAN, "--state-dir", self.state_dir, "--runtime-dir", self.runtime_dir, self.tap, self.port]
+        return [*self._under, TINCAN, "--state-dir", self.state_dir, "--runtime-dir", self.runtime_dir, self.tap, self.port]
 
     def controller_command(self):
         return [CONTROLLER, "-c", self.config, "-s", json.dumps(self.overlay), "--state-dir", self.state_dir,
