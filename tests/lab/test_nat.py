@@ -1,5 +1,8 @@
 """Which pairs of places connect, and by which path."""
 
+import re
+
+from lab import grid
 from lab.case import LabTest
 from lab.node import servers, wait_pair
 from lab.site import KINDS
@@ -109,53 +112,40 @@ class Pairs(LabTest):
                      path="direct")
 
 
-# What each pair comes to, by the measured table: D direct, r relayed, ? online by one or the other.
-ORDER = ("open", "hostfw", "fullcone", "home", "strict", "bare", "symmetric", "cgnat", "udpblocked", "dual", "brokenv6",
-         "v6only")
-EXPECTED = {
-    "open": "DDDDDDDDrDDD",
-    "hostfw": "DDDDDDrDrDDD",
-    "fullcone": "DDDDDDDDrDDr",
-    "home": "DDDDD?rDrDDr",
-    "strict": "DDDDD?rDrDDr",
-    "bare": "DDD???r?r??r",
-    "symmetric": "DrDrrrrrrrrr",
-    "cgnat": "DDDDD?rDrDDr",
-    "udpblocked": "rrrrrrrrrrrr",
-    "dual": "DDDDD?rDrDDD",
-    "brokenv6": "DDDDD?rDrDDr",
-    "v6only": "DDrrrrrrrDrD",
-}
-
-
 class Grid(LabTest):
-    def test_grid(self):
-        """one node at each kind of place, all pairs: each by the path it should have"""
-        self.assertEqual(set(ORDER), set(KINDS))
-        nodes = {}
-        for i, kind in enumerate(ORDER):
-            host = self.site(kind).host
-            keys = servers(self.world, host, turn=("udp", "tcp") if kind == "udpblocked" else ("udp",))
-            nodes[kind] = self.node(host, kind, f"172.31.0.{i + 1}", **keys)
-        for node in nodes.values():
-            node.start()
-        expected, wrong = [], []
-        for i, a in enumerate(ORDER):
-            for j, b in enumerate(ORDER[:i]):
-                wanted = {"D": "direct", "r": "relayed", "?": ""}[EXPECTED[a][j]]
-                self.assertEqual(EXPECTED[a][j], EXPECTED[b][i], f"the table says two things of {a} x {b}")
-                wait_pair(nodes[a], nodes[b], 40)
-                if wanted:
-                    expected.append((a, b, wanted))
+    def connect_all(self, nodes):
+        """Waits until each pair has the path that it should, whatever it has at first."""
+        wrong = []
 
         def find_wrong():
             wrong.clear()
-            for a, b, wanted in expected:
+            for a, b in self.pairs:
                 for view in wait_pair(nodes[a], nodes[b], 40):
-                    if view["path"] != wanted:
+                    if view["path"] != (grid.expected(a, b) or view["path"]):
                         best = view["stats"][0]
-                        wrong.append(f"{a} x {b}: {view['path']} instead of {wanted}, {best['local_addr']} "
-                                     f"{best['local_type']} to {best['rem_addr']} {best['rem_type']}")
+                        wrong.append(f"{a} x {b}: {view['path']}, {best['local_addr']} {best['local_type']} to "
+                                     f"{best['rem_addr']} {best['rem_type']}")
             return not wrong
 
         wait_for(lambda: "\n".join(["all paths as they should be", *wrong]), find_wrong, 60)
+
+    def result(self, node, other, kinds):
+        """What the controller's log says of it, timed from when the two saw each other."""
+        after = [float(t) for t in re.findall(rf"connected name={other.name} .* after=(\d+) ms", node.controller.output())]
+        return grid.Result(*kinds, node.peer(other)["path"], after[0] / 1000, after[0] / 1000)
+
+    def test_grid(self):
+        """one node at each kind of place, all pairs: each by the path it should have, and each knows its NAT"""
+        self.assertEqual(set(grid.ORDER), set(KINDS))
+        self.pairs = [(a, b) for a, b in grid.cells() if a != b]
+        nodes = {}
+        for i, kind in enumerate(grid.ORDER):
+            host = self.site(kind).host
+            nodes[kind] = self.node(host, kind, f"172.31.0.{i + 1}", **grid.node_keys(self.world, kind, host))
+        for node in nodes.values():
+            node.start()
+        self.connect_all(nodes)
+        for kind, node in nodes.items():
+            wait_for(lambda: f"{kind} is {grid.NAT[kind]}: {node.local()['_nat']}", lambda: node.local()["_nat"] == grid.NAT[kind])
+        for line in grid.table([self.result(nodes[a], nodes[b], (a, b)) for a, b in self.pairs]):
+            self.say(line)

@@ -24,6 +24,7 @@ class Internet:
         self.ns = namespace
         self._links = 0
         self._sites = 0
+        self._free = []  # numbers of sites that are gone, oldest first
         self.ns.sysctl("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         self.ns.ip(f"addr add {GATEWAY}/32 dev lo", "route add blackhole default", "route add blackhole ::/0")
         self.ns.nft(_NO_PRIVATE)
@@ -47,7 +48,14 @@ class Internet:
 
     def addresses(self):
         """A new site's number with its public IPv4 and IPv6 address; neighbours are in different IPv4 ranges."""
-        self._sites += 1
-        n = self._sites
-        assert n < 480, "out of public addresses"
+        if self._sites < 470:
+            self._sites += 1
+            n = self._sites
+        else:
+            assert self._free, "out of public addresses"
+            n = self._free.pop(0)
         return n, f"{('198.51.100', '203.0.113')[n % 2]}.{10 + n // 2}", f"2001:db8::{0x100 + n:x}"
+
+    def release(self, number):
+        """The site of that number is gone."""
+        self._free.append(number)

@@ -25,16 +25,17 @@ class Site:
         self.routers = []
         self._namespaces = []
         self._make = make
+        self._uplink = uplink
         if kind in PUBLIC:
             assert hosts == 1, "a public site is one host"
-            _, self.ip4, self.ip6 = uplink.addresses()
+            self._number, self.ip4, self.ip6 = uplink.addresses()
             self._public_host(uplink)
         elif kind == "cgnat":
             carrier = CarrierSite(make, uplink)
             self._namespaces += carrier.namespaces
             self.routers += carrier.routers
             self._private_hosts(carrier, "home", hosts, lan)
-            self.ip4 = carrier.ip4
+            self.ip4, self._number = carrier.ip4, carrier.number
         else:
             self._private_hosts(uplink, kind, hosts, lan)
 
@@ -50,6 +51,7 @@ class Site:
     def close(self):
         for namespace in reversed(self._namespaces):
             namespace.close()
+        self._uplink.release(self._number)
 
     def _namespace(self, label):
         self._namespaces.append(self._make(label))
@@ -64,7 +66,8 @@ class Site:
         self.hosts.append(Host(ns, ip4, ip6))
 
     def _private_hosts(self, uplink, kind, hosts, lan):
-        number, self.ip4, self.ip6 = uplink.addresses()
+        self._number, self.ip4, self.ip6 = uplink.addresses()
+        number = self._number
         routed6 = kind in ("dual", "brokenv6")
         lan = lan or f"192.168.{number % 250 + 1}"
         lan6 = f"2001:db8:{number:x}:1::"
@@ -88,8 +91,9 @@ class CarrierSite:
     """A carrier's NAT: homes attach to it as they do to the Internet, with addresses from 100.64/10. No hairpin."""
 
     def __init__(self, make, uplink):
-        number, self.ip4, _ = uplink.addresses()
-        self._net = f"100.64.{number % 250}"
+        self._uplink = uplink
+        self.number, self.ip4, _ = uplink.addresses()
+        self._net = f"100.64.{self.number % 250}"
         self._homes = 0
         ns = make("carrier")
         self.namespaces = [ns]
@@ -103,6 +107,9 @@ class CarrierSite:
         self._homes += 1
         return self._homes, f"{self._net}.{self._homes + 1}", ""
 
+    def release(self, number):
+        """A home is gone; its address is not given again."""
+
     def attach(self, namespace, ip4):
         port = f"p{ip4[0].rsplit('.', 1)[1]}"
         self.routers[0].ip(f"link add {port} type veth peer name wan netns {namespace.name}",
@@ -112,3 +119,4 @@ class CarrierSite:
     def close(self):
         for namespace in self.namespaces:
             namespace.close()
+        self._uplink.release(self.number)
