@@ -183,13 +183,13 @@ static unsigned threads(void) {
     return number ? (unsigned)g_ascii_strtoull(number, NULL, 10) : 1;
 }
 
-static void node_start(TwinNode *node, const uint8_t peer_key[static IPOP_KEY_BYTES]) {
+static void node_start(TwinNode *node, const uint8_t peer_key[static IPOP_KEY_BYTES], bool vnet) {
     static const IpopTunnelEvents events = {confirmed, released, pong, bye, mtu, handshake};
     int pair[2];
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, pair), ==, 0);
     node->tun = pair[0];
     node->tun_inner = pair[1];
-    node->tunnel = ipop_tunnel_new(&(IpopTunnelDevice){node->tun_inner, false, false}, threads(), &events, node, NULL);
+    node->tunnel = ipop_tunnel_new(&(IpopTunnelDevice){node->tun_inner, vnet, vnet}, threads(), &events, node, NULL);
     g_assert_nonnull(node->tunnel);
     node->bystander = ipop_tunnel_add_peer(node->tunnel, NULL);
     node->env = (IpopLinkEnv){
@@ -211,7 +211,7 @@ static void node_start(TwinNode *node, const uint8_t peer_key[static IPOP_KEY_BY
     node->link = ipop_link_new(&node->env, node->tunnel_peer, peer_key, node);
 }
 
-Twin *twin_new(void) {
+static Twin *make(bool vnet) {
     Twin *twin = g_new0(Twin, 1);
     for (int side = 0; side < 2; side++) {
         uint8_t secret[IPOP_KEY_BYTES];
@@ -221,8 +221,16 @@ Twin *twin_new(void) {
         twin->node[side].identity = ipop_identity_from_secret(secret);
     }
     for (int side = 0; side < 2; side++)
-        node_start(&twin->node[side], twin->node[!side].identity->public_key);
+        node_start(&twin->node[side], twin->node[!side].identity->public_key, vnet);
     return twin;
+}
+
+Twin *twin_new(void) {
+    return make(false);
+}
+
+Twin *twin_new_vnet(void) {
+    return make(true);
 }
 
 void twin_free(Twin *twin) {

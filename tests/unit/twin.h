@@ -40,6 +40,7 @@ struct Twin {
 
 /* Overlay addresses are 10.0.0.1 (fd00::1) and 10.0.0.2 (fd00::2). */
 Twin *twin_new(void);
+Twin *twin_new_vnet(void); /* with a virtio_net_hdr in front of each packet at the devices */
 void twin_free(Twin *twin);
 
 /* Begins a generation at both ends and introduces them to each other: what signalling does. */

@@ -36,8 +36,6 @@ static void look(IpopWorker *worker, IpopTunnelPeer *peer) {
     peer->inner = pmtu->size - IPOP_WIRE_DATA_OVERHEAD;
     size_t mtu = MIN(peer->inner, peer->mtu);
     atomic_store_explicit(&peer->counters.mtu, mtu, memory_order_relaxed);
-    if (!pmtu->known)
-        peer->told = 0;
     bool news = pmtu->known ? peer->announced != mtu || peer->announced_hole : pmtu->hole && !peer->announced_hole;
     if (news) {
         peer->announced = mtu;
