@@ -51,7 +51,7 @@ static bool fall_back(const IpopController *c, const IpopPeer *peer, IpopNode *n
 }
 
 static void put_aside(IpopController *c, IpopPeer *peer, const IpopNode *said) {
-    bool news = peer->aside == NULL || claims_of(peer->aside) != claims_of(said);
+    bool news = peer->aside == NULL; /* of many lies the first is told */
     g_free(peer->aside);
     peer->aside = g_memdup2(said, sizeof *said);
     if (news)

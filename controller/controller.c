@@ -26,7 +26,15 @@ void ipop_controller_wake_at(IpopController *c, int64_t at) {
     g_source_set_ready_time(c->timer, g_get_monotonic_time() + MAX(at - ipop_clock_now(), 0));
 }
 
+static void tell_dropped(IpopController *c, int64_t now) {
+    uint64_t dropped = c->xmpp != NULL ? ipop_xmpp_dropped(c->xmpp) : 0;
+    if (dropped > c->dropped && ipop_log_limit(&c->long_limit, now))
+        ipop_log(IPOP_LOG_WARNING, "jabber", "stanzas longer than %d KiB come from the server: left out", IPOP_STANZA_MAX / 1024);
+    c->dropped = dropped;
+}
+
 static void housekeeping(IpopController *c, int64_t now) {
+    tell_dropped(c, now);
     int64_t wait_time = (int64_t)c->conf->wait_time * IPOP_SECOND;
     c->housekeeping_at = now + wait_time;
     if (!c->swept && c->xmpp_state == IPOP_XMPP_CONNECTED) {
@@ -75,7 +83,7 @@ const char *ipop_peer_label(const IpopPeer *peer) {
     return peer->node.name[0] != '\0' ? peer->node.name : peer->uid.hex;
 }
 
-#define LINES_MAX 30 /* of one peer's story at once, then one a minute */
+#define LINES_MAX 20 /* of one peer's story at once, then one a minute */
 #define STRANGER_LINES_MAX 60
 #define LINES_INTERVAL (60 * IPOP_SECOND)
 
@@ -251,13 +259,6 @@ static void on_network_changed(void *user) {
     ipop_links_network_changed(c);
 }
 
-static void on_woken(void *user) {
-    IpopController *c = user;
-    if (c->xmpp != NULL)
-        ipop_xmpp_network_changed(c->xmpp);
-    ipop_links_woken(c);
-}
-
 static void on_trouble(void *user, const char *sentence) {
     IpopController *c = user;
     if (ipop_log_limit(&c->trouble_limit, ipop_clock_now()))
@@ -289,7 +290,6 @@ IpopController *ipop_controller_new(const IpopControllerConfig *config, GError *
         .local_candidates = ipop_signalling_local,
         .link = ipop_links_event,
         .network_changed = on_network_changed,
-        .woken = on_woken,
         .trouble = on_trouble,
     };
     const IpopConf *conf = config->conf;

@@ -4,6 +4,7 @@
 
 #define ODDITIES_MAX 64
 #define HEARD_INTERVAL IPOP_SECOND
+#define UNPROVED_MAX 1024 /* nodes without a pin that are known at a time; any number can be made up */
 #define MOVES_MAX 16 /* at once, then one in so long */
 #define MOVES_INTERVAL (10 * IPOP_SECOND)
 #define SETTLE_MAX 4096 /* each round moves to a name or address not tried before */
@@ -264,6 +265,15 @@ static bool may_lose_jid(const IpopController *c, const IpopPeer *holder, const 
     return holder->link != IPOP_POLICY_LINK_ONLINE && ipop_pins_get(c->pins, &holder->uid) == NULL;
 }
 
+static bool too_many(const IpopController *c, const IpopUid *uid) {
+    unsigned n = ipop_registry_count(c->registry);
+    if (ipop_pins_get(c->pins, uid) != NULL)
+        return false;
+    for (unsigned i = 0; i < ipop_pins_count(c->pins) && n >= UNPROVED_MAX; i++)
+        n -= ipop_registry_get(c->registry, &ipop_pins_nth(c->pins, i)->uid) != NULL;
+    return n >= UNPROVED_MAX;
+}
+
 /* Room for a pinned node, at the cost of one that is not and has no link. */
 static void make_room(IpopController *c, const IpopUid *uid) {
     if (ipop_registry_count(c->registry) < IPOP_REGISTRY_MAX || ipop_pins_get(c->pins, uid) == NULL)
@@ -293,10 +303,10 @@ static IpopPeer *find_peer(IpopController *c, const char *jid, const IpopNode *n
         return NULL;
     }
     make_room(c, &node->uid);
-    peer = ipop_registry_add(c->registry, &node->uid);
-    if (peer == NULL) {
+    if (peer == NULL && (too_many(c, &node->uid) || (peer = ipop_registry_add(c->registry, &node->uid)) == NULL)) {
         if (ipop_log_limit(&c->full_limit, now))
-            ipop_log(IPOP_LOG_WARNING, "peer", "more than %d nodes on this account: further ones are ignored", IPOP_REGISTRY_MAX);
+            ipop_log(IPOP_LOG_WARNING, "peer", "more than %d nodes on this account that were never connected to: further ones are "
+                     "ignored until some leave", UNPROVED_MAX);
         return NULL;
     }
     if (holder != NULL && holder != peer) {

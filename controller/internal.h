@@ -51,7 +51,8 @@ struct IpopController {
 
     unsigned strangers; /* peers without a pin that a session is under way with */
     GHashTable *oddities; /* JIDs whose invalid presence was logged */
-    IpopLogLimit full_limit, twin_limit, claim_limit, odd_limit, pins_limit, trouble_limit, flood_limit;
+    uint64_t dropped;     /* stanzas too long, as last looked */
+    IpopLogLimit long_limit, full_limit, twin_limit, claim_limit, odd_limit, pins_limit, trouble_limit, flood_limit;
     IpopBudget moves;          /* own name or address changed for a presence */
     IpopBudget stranger_lines; /* log lines about peers without a pin */
     bool hushed;               /* there are too many, and that was said */
@@ -175,9 +176,6 @@ void ipop_links_down(IpopController *controller);
 void ipop_links_up(IpopController *controller, bool fresh);
 
 void ipop_links_network_changed(IpopController *controller);
-
-/* This host was away for a while, and is back where it was: tincan asks who carries whether it still does. */
-void ipop_links_woken(IpopController *controller);
 
 /* --- signalling.c: sessions, by IQ --- */
 

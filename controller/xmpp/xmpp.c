@@ -39,7 +39,6 @@ struct IpopXmpp {
     bool moved;                  /* the network changed: when this ends, the next attempt follows at once */
     bool stubborn;               /* the last end was: a change of network does not shorten the wait */
     bool pinging;
-    uint64_t unexpected; /* answers that nobody waited for */
 };
 
 /* --- timers: sources on the context of ipop_xmpp_new --- */
@@ -119,8 +118,7 @@ static void on_closed(IpopXmpp *xmpp, const IpopEvent *event) {
 
 static void on_answer(IpopXmpp *xmpp, const IpopEvent *event) {
     IpopIqOutcome outcome = event->kind == IPOP_EVENT_RESULT ? IPOP_IQ_RESULT : IPOP_IQ_ERROR;
-    if (!ipop_iq_table_answer(xmpp->requests, event->id, event->from, outcome, event->text, event->n))
-        xmpp->unexpected++;
+    ipop_iq_table_answer(xmpp->requests, event->id, event->from, outcome, event->text, event->n);
 }
 
 static void on_event(void *user, const IpopEvent *event) {
@@ -256,10 +254,7 @@ void ipop_xmpp_network_changed(IpopXmpp *xmpp) {
     switch (xmpp->state) {
     case IPOP_XMPP_CONNECTED:
         xmpp->moved = true;
-        if (ipop_connection_stranded(xmpp->connection))
-            ipop_connection_hang_up(xmpp->connection);
-        else
-            ping_server(xmpp, PING_TIMEOUT_MOVED);
+        ping_server(xmpp, PING_TIMEOUT_MOVED);
         break;
     case IPOP_XMPP_CONNECTING:
         if (!xmpp->moved)
@@ -343,7 +338,7 @@ void ipop_xmpp_free(IpopXmpp *xmpp) {
 }
 
 uint64_t ipop_xmpp_dropped(const IpopXmpp *xmpp) {
-    return xmpp->unexpected + ipop_connection_dropped(xmpp->connection);
+    return ipop_connection_dropped(xmpp->connection);
 }
 
 /* --- ipop check --- */

@@ -72,7 +72,7 @@ typedef void (*IpopIqCallback)(void *user, IpopIqOutcome outcome, const char *xm
 bool ipop_xmpp_request(IpopXmpp *xmpp, IpopXmppPriority priority, const char *type, const char *to, const char *payload,
                        IpopIqCallback callback, void *user);
 
-/* Stanzas from the server left out so far: longer than IPOP_STANZA_MAX, of no wanted kind, or answers to nothing asked. */
+/* Stanzas from the server left out so far, since they were longer than IPOP_STANZA_MAX. */
 uint64_t ipop_xmpp_dropped(const IpopXmpp *xmpp);
 
 /* Calls off callbacks whose user is this one. */

@@ -242,6 +242,10 @@ void ipop_xmpp_cancel(IpopXmpp *client, const void *user) {
 void ipop_xmpp_network_changed(IpopXmpp *client) {
 }
 
+uint64_t ipop_xmpp_dropped(const IpopXmpp *client) {
+    return 0;
+}
+
 /* --- nodes --- */
 
 typedef struct {

@@ -24,7 +24,6 @@ typedef struct {
     unsigned transports; /* made so far */
     unsigned changes;
     unsigned mtu, holes; /* as last told; how often */
-    unsigned doubts; /* told so far */
 } TwinNode;
 
 struct Twin {
