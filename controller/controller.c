@@ -110,9 +110,10 @@ static void want_local(IpopController *c) {
     json_t *ignore = json_array();
     for (char **name = conf->network_ignore_list; name != NULL && *name != NULL; name++)
         json_array_append_new(ignore, json_string(*name));
-    json_t *message = json_pack("{ss ss ss sI ss sI sI so}", "name", node->name, "jid", conf->xmpp_username, "ip4", node->ip4,
+    json_t *message = json_pack("{ss ss ss sI ss sI sI so sb}", "name", node->name, "jid", conf->xmpp_username, "ip4", node->ip4,
                                 "ip4_mask", (json_int_t)ipop_self_ip4_mask(c->self), "ip6", node->ip6, "ip6_mask",
-                                (json_int_t)conf->ip6_mask, "mtu", (json_int_t)conf->mtu, "ignore", ignore);
+                                (json_int_t)conf->ip6_mask, "mtu", (json_int_t)conf->mtu, "ignore", ignore, "upnp",
+                                (int)conf->upnp);
     if (conf->psk != NULL) {
         char psk[65];
         sodium_bin2hex(psk, sizeof psk, conf->psk, 32);

@@ -19,6 +19,7 @@
 #define SETTLE_SECONDS 3
 #define CONTROLLER_SILENT (5 * IPOP_SECOND) /* it says something every second */
 #define FAREWELL_MS 300                     /* for TURN servers to free what they hold for us */
+#define UNMAP_MS 1000                       /* and for a router to take its mappings back */
 
 /* --- what links need --- */
 
@@ -40,7 +41,7 @@ static IpopTransport *transport_new(void *node, bool controlling, const IpopTran
                                     GError **error) {
     IpopDaemon *daemon = node;
     g_auto(GStrv) addresses = ipop_addresses_list(ipop_tun_name(daemon->tun), (const char *const *)daemon->local.ignore);
-    IpopIceConfig config = {controlling, addresses, daemon->servers};
+    IpopIceConfig config = {controlling, addresses, daemon->servers, daemon->upnp ? daemon->portmap : NULL};
     return ipop_ice_new(&config, events, user, error);
 }
 
@@ -258,6 +259,14 @@ static void say_goodbye(IpopDaemon *daemon) {
         g_timeout_add(FAREWELL_MS, end_farewell, &done);
     while (!done)
         g_main_context_iteration(NULL, TRUE);
+    if (!daemon->portmap)
+        return;
+    done = false;
+    guint limit = g_timeout_add(UNMAP_MS, end_farewell, &done);
+    while (!done && !ipop_portmap_close(daemon->portmap))
+        g_main_context_iteration(NULL, TRUE);
+    if (!done)
+        g_source_remove(limit);
 }
 
 void ipop_daemon_free(IpopDaemon *daemon) {
@@ -272,6 +281,7 @@ void ipop_daemon_free(IpopDaemon *daemon) {
     ipop_tunnel_free(daemon->tunnel);
     ipop_address_watch_free(daemon->watch);
     ipop_servers_free(daemon->servers);
+    ipop_portmap_free(daemon->portmap);
     ipop_tun_close(daemon->tun);
     ipop_cookie_jar_free(daemon->env.jar);
     ipop_identity_free(daemon->identity);

@@ -4,6 +4,7 @@
 #include "tincan/control/server.h"
 #include "tincan/crypto/identity.h"
 #include "tincan/link/link.h"
+#include "tincan/link/portmap.h"
 #include "tincan/stun/servers.h"
 #include "tincan/tun/addresses.h"
 #include "tincan/tun/device.h"
@@ -37,6 +38,8 @@ typedef struct IpopDaemon {
     IpopTunnel *tunnel;
     IpopControl *control;
     IpopServers *servers;
+    IpopPortmap *portmap; /* NULL until it is first wanted */
+    bool upnp;            /* it is wanted for new links */
     IpopAddressWatch *watch;
     IpopLinkEnv env;
     uint8_t *psk;

@@ -107,6 +107,14 @@ static void print_networks(FILE *out, const json_t *local, const json_t *why) {
     ipop_text_line(out, "The peer's network: %s.", explain_nat(ipop_view_text(why, "nat")));
 }
 
+static void print_upnp(FILE *out, const json_t *local) {
+    const char *upnp = ipop_view_text(local, "_upnp");
+    if (strcmp(upnp, "none") == 0)
+        ipop_text_line(out, "UPnP is on, and no router maps ports.");
+    else if (*upnp && strcmp(upnp, "off") != 0)
+        ipop_text_line(out, "UPnP: the router maps ports of %s.", upnp);
+}
+
 static void print_candidates(FILE *out, const char *whose, const json_t *list) {
     GString *text = g_string_new(NULL);
     size_t i;
@@ -168,6 +176,7 @@ static void print_why(FILE *out, const json_t *local, const json_t *peer) {
     size_t i;
     json_t *attempt;
     print_networks(out, local, why);
+    print_upnp(out, local);
     json_array_foreach(json_object_get(why, "attempts"), i, attempt)
         print_attempt(out, attempt);
     print_servers(out, local);

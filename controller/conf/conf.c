@@ -151,6 +151,7 @@ static const IpopConfKey keys[] = {
     {"on-demand_inactive_timeout", take_int, 1, 86400, "600", IN(on_demand_inactive_timeout), .flags = NOT_YET},
     {"network_ignore_list", ipop_conf_take_ignore, 0, IGNORED_MAX, "[]", "an array of at most 64 names of interfaces"},
     {"switchmode", take_switchmode, 0, 1, "0", .flags = NOT_YET},
+    {"upnp", take_bool, 0, 0, "false", "true or false", IN(upnp)},
     {"svpn_port", PORT, "5800", IN(svpn_port)},
     {"contr_port", PORT, "5801", IN(contr_port)},
     {"wait_time", take_int, 1, 3600, "15", IN(wait_time)},

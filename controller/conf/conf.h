@@ -55,7 +55,7 @@ typedef struct {
     bool on_demand_connection;
     unsigned on_demand_inactive_timeout;
     char **network_ignore_list; /* NULL-terminated */
-    bool switchmode;
+    bool switchmode, upnp;
     unsigned svpn_port, contr_port;
     unsigned wait_time;
     unsigned mtu; /* 0: automatic */

@@ -127,7 +127,7 @@ static const IpopTransportEvents events = {on_candidates, on_state, on_path, on_
 
 static void side_open(Side *side, IpopServers *servers, bool controlling, const char *address, const char *second) {
     const char *addresses[] = {address, second, NULL};
-    const IpopIceConfig config = {controlling, (char **)addresses, servers};
+    const IpopIceConfig config = {controlling, (char **)addresses, servers, NULL};
     g_autoptr(GError) error = NULL;
     *side = (Side){.servers = servers};
     side->calling = true;
@@ -423,7 +423,7 @@ static void test_no_address(void) {
     for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++) {
         Side side = {0};
         g_autoptr(GError) error = NULL;
-        const IpopIceConfig config = {true, (char **)lists[i], servers};
+        const IpopIceConfig config = {true, (char **)lists[i], servers, NULL};
         g_assert_null(ipop_ice_new(&config, &events, &side, &error));
         g_assert_nonnull(error);
         g_assert_null(strchr(error->message, '\n'));
@@ -458,6 +458,92 @@ static void test_dead_turn(void) {
     net_stun_stop(&stun);
     wait_until_gone();
     ipop_servers_free(servers);
+}
+
+/* A TURN server over UDP for the user u with the password p. It still holds what somebody had from the second port that asks. */
+typedef struct {
+    int fd;
+    guint source;
+    uint16_t port, asked_by[8];
+    unsigned n;
+} Turn;
+
+static unsigned turn_number(Turn *turn, uint16_t port) {
+    for (unsigned i = 0; i < turn->n; i++)
+        if (turn->asked_by[i] == port)
+            return i;
+    g_assert_cmpuint(turn->n, <, G_N_ELEMENTS(turn->asked_by));
+    turn->asked_by[turn->n] = port;
+    return turn->n++;
+}
+
+static size_t turn_answer(Turn *turn, StunAgent *agent, StunMessage *in, bool known, const struct sockaddr_in *from,
+                          uint8_t *buffer, size_t size) {
+    StunMessage out;
+    struct sockaddr_in relay = {.sin_family = AF_INET, .sin_port = htons(9999), .sin_addr.s_addr = htonl(0xcb007109)};
+    if (!known || turn_number(turn, from->sin_port) == 1) {
+        stun_agent_init_error(agent, &out, buffer, size, in, known ? STUN_ERROR_ALLOCATION_MISMATCH : STUN_ERROR_UNAUTHORIZED);
+        stun_message_append_string(&out, STUN_ATTRIBUTE_REALM, "lab");
+        stun_message_append_string(&out, STUN_ATTRIBUTE_NONCE, "nonce");
+    } else {
+        stun_agent_init_response(agent, &out, buffer, size, in);
+        stun_message_append_xor_addr(&out, STUN_ATTRIBUTE_XOR_RELAYED_ADDRESS, (struct sockaddr_storage *)&relay, sizeof relay);
+        stun_message_append_xor_addr(&out, STUN_ATTRIBUTE_XOR_MAPPED_ADDRESS, (struct sockaddr_storage *)from, sizeof *from);
+        stun_message_append32(&out, STUN_ATTRIBUTE_LIFETIME, 600);
+    }
+    return stun_agent_finish_message(agent, &out, NULL, 0);
+}
+
+static gboolean turn_readable(int fd, GIOCondition condition, gpointer data) {
+    StunDefaultValidaterData users[] = {{(uint8_t *)"u", 1, (uint8_t *)"p", 1}, {NULL, 0, NULL, 0}};
+    uint8_t request[1500], answer[1500];
+    struct sockaddr_in from;
+    socklen_t from_size = sizeof from;
+    StunAgent agent;
+    StunMessage in;
+    stun_agent_init(&agent, STUN_ALL_KNOWN_ATTRIBUTES, STUN_COMPATIBILITY_RFC5389, STUN_AGENT_USAGE_LONG_TERM_CREDENTIALS);
+    ssize_t n = recvfrom(fd, request, sizeof request, 0, (struct sockaddr *)&from, &from_size);
+    StunValidationStatus status = stun_agent_validate(&agent, &in, request, (size_t)n, stun_agent_default_validater, users);
+    if (status != STUN_VALIDATION_SUCCESS && status != STUN_VALIDATION_UNAUTHORIZED &&
+        status != STUN_VALIDATION_UNAUTHORIZED_BAD_REQUEST)
+        return G_SOURCE_CONTINUE;
+    size_t size = turn_answer(data, &agent, &in, status == STUN_VALIDATION_SUCCESS, &from, answer, sizeof answer);
+    g_assert_cmpint(sendto(fd, answer, size, 0, (struct sockaddr *)&from, from_size), ==, size);
+    return G_SOURCE_CONTINUE;
+}
+
+static void turn_start(Turn *turn, const char *ip) {
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t size = sizeof address;
+    *turn = (Turn){.fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+    g_assert_cmpint(inet_pton(AF_INET, ip, &address.sin_addr), ==, 1);
+    g_assert_cmpint(bind(turn->fd, (struct sockaddr *)&address, size), ==, 0);
+    g_assert_cmpint(getsockname(turn->fd, (struct sockaddr *)&address, &size), ==, 0);
+    turn->port = ntohs(address.sin_port);
+    turn->source = g_unix_fd_add(turn->fd, G_IO_IN, turn_readable, turn);
+}
+
+/* What a killed process left at the server keeps it from us (437): other ports get a relay, with the same credentials. */
+static void test_other_ports(void) {
+    Turn turn;
+    turn_start(&turn, "10.99.0.4");
+    g_autofree char *text = g_strdup_printf("10.99.0.4:%u", turn.port);
+    const IpopTurnServer turns[] = {{text, (char *)"u", (char *)"p", IPOP_TURN_UDP}};
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
+    ipop_servers_set(servers, NULL, 0, turns, 1);
+    NET_WAIT(ipop_servers_settled(servers)); /* that was the first port, and a good one */
+    g_assert_cmpuint(turn.n, ==, 1);
+    Side side;
+    side_open(&side, servers, true, "10.99.0.1", NULL);
+    NET_WAIT(side.ended);
+    g_assert_cmpuint(turn.n, ==, 3);
+    g_assert_cmpuint(side.count[IPOP_CANDIDATE_HOST], ==, 2);
+    g_assert_cmpuint(side.count[IPOP_CANDIDATE_RELAY], ==, 1);
+    side_clear(&side);
+    ipop_servers_free(servers);
+    g_source_remove(turn.source);
+    close(turn.fd);
+    wait_until_gone();
 }
 
 /* A server that says we are at a place where nobody can be is not believed. */
@@ -554,6 +640,7 @@ int main(int argc, char **argv) {
     g_test_add_func("/ice/early-candidates", test_early_candidates);
     g_test_add_func("/ice/no-address", test_no_address);
     g_test_add_func("/ice/dead-turn", test_dead_turn);
+    g_test_add_func("/ice/other-ports", test_other_ports);
     g_test_add_func("/ice/lying-stun", test_lying_stun);
     g_test_add_func("/ice/reasons", test_reasons);
     g_test_add_func("/ice/cycles", test_cycles);

@@ -147,6 +147,18 @@ static void device_changed(IpopDaemon *daemon) {
         ipop_peer_device_changed(peer);
 }
 
+/* The search begins here, so that a router is known when the first link wants it. */
+static void set_upnp(IpopDaemon *daemon, bool wanted) {
+    daemon->upnp = wanted;
+    if (!wanted || daemon->portmap)
+        return;
+    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+    g_strv_builder_add_many(builder, "lo", ipop_tun_name(daemon->tun), NULL);
+    g_strv_builder_addv(builder, (const char **)daemon->local.ignore);
+    g_auto(GStrv) ignore = g_strv_builder_end(builder);
+    daemon->portmap = ipop_portmap_new((const char *const *)ignore);
+}
+
 static const char *set_local(IpopDaemon *daemon, const json_t *message, const IpopRequest *request) {
     IpopLocal *local = &daemon->local;
     IpopTunConfig config = {0};
@@ -164,6 +176,9 @@ static const char *set_local(IpopDaemon *daemon, const json_t *message, const Ip
         return "ip6_mask";
     if (!ipop_json_int(message, "mtu", 0, 65535, &mtu) || (mtu && mtu < 1280))
         return "mtu";
+    bool upnp = false;
+    if (json_object_get(message, "upnp") && !ipop_json_bool(message, "upnp", &upnp))
+        return "upnp";
     const char *wrong = set_psk(daemon, message);
     if (!wrong)
         wrong = set_ignore(daemon, message);
@@ -180,6 +195,7 @@ static const char *set_local(IpopDaemon *daemon, const json_t *message, const Ip
     }
     if (no_ip6)
         ipop_log(IPOP_LOG_INFO, "device", "%s: no IPv6 address, since IPv6 is switched off on this host", ipop_tun_name(daemon->tun));
+    set_upnp(daemon, upnp);
     local->addresses = config;
     device_changed(daemon);
     g_strlcpy(local->name, name, sizeof local->name);

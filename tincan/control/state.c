@@ -32,6 +32,13 @@ static json_t *drops(const IpopTunnelCounters *counters) {
     return object;
 }
 
+static const char *upnp(const IpopDaemon *daemon) {
+    if (!daemon->upnp)
+        return "off";
+    const char *router = ipop_portmap_router(daemon->portmap);
+    return *router ? router : "none";
+}
+
 json_t *ipop_state_local(const IpopDaemon *daemon, bool stats) {
     const IpopLocal *local = &daemon->local;
     const IpopTunConfig *addresses = &local->addresses;
@@ -41,12 +48,12 @@ json_t *ipop_state_local(const IpopDaemon *daemon, bool stats) {
     if (*addresses->ip4)
         make_mac(&daemon->identity->uid, mac);
     ipop_nat_text(ipop_servers_nat(daemon->servers), nat);
-    return json_pack("{ss ss ss ss ss ss ss ss ss ss ss ss ss sI ss ss so so*}", "type", "local_state", "_uid",
+    return json_pack("{ss ss ss ss ss ss ss ss ss ss ss ss ss sI ss ss so ss so*}", "type", "local_state", "_uid",
                      daemon->identity->uid.hex, "_fpr", fpr, "_key", key, "_suites", ipop_suites_text(ipop_handshake_suites()),
                      "_ip4", addresses->ip4, "_ip6", addresses->ip6, "_mac", mac, "_name", local->name, "_jid", local->jid,
                      "_xmpp", local->xmpp, "_xmpp_error", local->xmpp_error, "_version", IPOP_VERSION, "_peers",
                      (json_int_t)g_hash_table_size(daemon->peers), "_nat", nat, "_outside",
-                     ipop_servers_outside(daemon->servers), "_servers", servers(daemon->servers),
+                     ipop_servers_outside(daemon->servers), "_servers", servers(daemon->servers), "_upnp", upnp(daemon),
                      "_drops", stats ? drops(ipop_tunnel_counters(daemon->tunnel)) : NULL);
 }
 

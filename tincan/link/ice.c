@@ -15,7 +15,7 @@
 #define BATCH_US 50000           /* between two messages with candidates */
 #define RELAY_DELAY_US 20000     /* how long the STUN request goes ahead of the TURN ones */
 #define END_LIMIT_US 5000000     /* candidates that come later than this are not waited for */
-#define NAMES_POLL_US 5000       /* while gathering waits for the servers' addresses */
+#define POLL_US 5000             /* while something of others is waited for: names, a router */
 #define DATA_FIRST_BYTE 0x80     /* ours; below are STUN and ChannelData (RFC 7983) */
 #define EVENTS_MAX 256           /* waiting for the main loop; only a broken libnice makes so many */
 #define RELAYED_MAX 1400         /* a TURN server may fragment what is longer, and then nobody would know */
@@ -54,11 +54,14 @@ typedef struct {
 
     const IpopServers *servers;
     IpopTransportState state;
-    char *ufrag, *pwd;    /* own */
+    char *ufrag, *pwd, *remote_ufrag, *remote_pwd;
     unsigned n_flushed;   /* of the attempt's local candidates: told already */
     int64_t gather_at, batch_at, relays_at, end_at; /* monotonic; INT64_MAX: not planned; relays_at 0: not yet */
     int64_t relay_delay;
+    unsigned n_relays; /* servers asked for one */
     bool relays_asked, gathered, ended;
+    bool again; /* this is the second try with new ports */
+    IpopPortmapSet *ports; /* NULL: none are mapped */
     Event pair; /* the last one */
 
     bool has_remote, remote_end;
@@ -84,6 +87,8 @@ static void ice_unref(Ice *ice) {
     ipop_attempt_unref(ice->base.attempt);
     g_free(ice->ufrag);
     g_free(ice->pwd);
+    g_free(ice->remote_ufrag);
+    g_free(ice->remote_pwd);
     g_free(ice);
 }
 
@@ -255,9 +260,18 @@ static void handle_candidate(Ice *ice, const IpopCandidate *c) {
     bool first = ice->base.attempt->n_local == 0;
     if (ice->ended || !ipop_attempt_add_local(ice->base.attempt, c))
         return;
+    if (ice->ports)
+        ipop_portmap_set_add(ice->ports, c);
     /* The host candidates are there at once, all together; the later ones come one by one. */
     if (ice->batch_at == INT64_MAX)
         ice->batch_at = g_get_monotonic_time() + (first ? 0 : BATCH_US);
+}
+
+/* libnice need not know: what comes in by it comes to the host candidate's socket. */
+static void on_mapped(void *user, const IpopCandidate *candidate) {
+    Ice *ice = user;
+    handle_candidate(ice, candidate);
+    g_source_set_ready_time(ice->source, 0);
 }
 
 static bool has_family(const IpopCandidate *candidates, unsigned n, bool v6) {
@@ -459,21 +473,59 @@ static bool gather(Ice *ice) {
 
 static void run_gathering(Ice *ice, int64_t now) {
     if (ipop_servers_choosing(ice->servers))
-        ice->gather_at = now + NAMES_POLL_US;
+        ice->gather_at = now + POLL_US;
     else if (!gather(ice))
         handle_state(ice, IPOP_TRANSPORT_FAILED);
 }
 
 static void run_relays(Ice *ice, int64_t now) {
     if (ipop_servers_resolving(ice->servers)) {
-        ice->relays_at = now + NAMES_POLL_US;
+        ice->relays_at = now + POLL_US;
         return;
     }
     ice->relays_at = INT64_MAX;
     ice->relays_asked = true;
     /* libnice says a second time that it is done when it was asked for relays. */
-    if (ask_relays(ice) > 0)
+    ice->n_relays = ask_relays(ice);
+    if (ice->n_relays > 0)
         ice->gathered = false;
+}
+
+/* A server that relays for us gave none: most likely it still holds what a process of ours, killed within the last ten
+ * minutes, had by the same outside port, and answers 437. Other ports help. */
+static bool lacks_relay(const Ice *ice) {
+    const IpopAttempt *attempt = ice->base.attempt;
+    IpopServerStatus status;
+    bool good = false;
+    for (unsigned i = 0; i < attempt->n_local; i++)
+        if (attempt->local[i].type == IPOP_CANDIDATE_RELAY)
+            return false;
+    for (unsigned i = 0; ipop_servers_status(ice->servers, i, &status); i++)
+        good = good || (status.turn && status.verdict == IPOP_SERVER_GOOD);
+    return good && ice->n_relays > 0;
+}
+
+static bool open_stream(Ice *ice) {
+    ice->stream = nice_agent_add_stream(ice->agent, 1);
+    return ice->stream > 0 && nice_agent_attach_recv(ice->agent, ice->stream, COMPONENT, NULL, on_datagram, ice);
+}
+
+/* The credentials stay: it is the same generation. */
+static void gather_again(Ice *ice) {
+    ice->again = true;
+    ice->relays_asked = ice->gathered = false;
+    ice->applied = 0;
+    nice_agent_remove_stream(ice->agent, ice->stream);
+    if (!open_stream(ice) || !nice_agent_set_local_credentials(ice->agent, ice->stream, ice->ufrag, ice->pwd))
+        return;
+    if (ice->has_remote)
+        nice_agent_set_remote_credentials(ice->agent, ice->stream, ice->remote_ufrag, ice->remote_pwd);
+    gather(ice);
+}
+
+/* Nothing more of our own is to come. */
+static bool is_complete(const Ice *ice, int64_t now) {
+    return now >= ice->end_at || (ice->gathered && ice->relays_asked && !(ice->ports && ipop_portmap_set_waiting(ice->ports)));
 }
 
 static void run_timers(Ice *ice, int64_t now) {
@@ -484,7 +536,10 @@ static void run_timers(Ice *ice, int64_t now) {
         run_gathering(ice, now);
     else if (now >= ice->relays_at)
         run_relays(ice, now);
-    if (!ice->ended && ((ice->gathered && ice->relays_asked) || now >= ice->end_at))
+    bool complete = !ice->ended && is_complete(ice, now);
+    if (complete && ice->gathered && !ice->again && ice->base.attempt->n_pairs == 0 && lacks_relay(ice))
+        gather_again(ice);
+    else if (complete)
         flush(ice, true);
     else if (now >= ice->batch_at)
         flush(ice, false);
@@ -519,10 +574,10 @@ static Event *pop(Ice *ice) {
     return event;
 }
 
-static void plan_next(Ice *ice) {
+static void plan_next(Ice *ice, int64_t now) {
     int64_t next = MIN(MIN(ice->gather_at, ice->batch_at), ice->relays_at);
     if (!ice->ended)
-        next = MIN(next, ice->end_at);
+        next = MIN(next, ice->ports && ipop_portmap_set_waiting(ice->ports) ? now + POLL_US : ice->end_at);
     g_mutex_lock(&ice->lock);
     if (ice->closed || ice->queue.length > 0)
         next = 0;
@@ -548,7 +603,7 @@ static gboolean dispatch(GSource *source, GSourceFunc callback, gpointer data) {
     if (ice->closed)
         tear_down(ice);
     else
-        plan_next(ice);
+        plan_next(ice, g_get_monotonic_time());
     return G_SOURCE_CONTINUE;
 }
 
@@ -569,6 +624,8 @@ static void set_remote(IpopTransport *transport, const char *ufrag, const char *
     if (ice->closed || ice->has_remote || !ipop_ice_credentials_valid(ufrag, pwd))
         return;
     ice->has_remote = nice_agent_set_remote_credentials(ice->agent, ice->stream, ufrag, pwd);
+    ice->remote_ufrag = g_strdup(ufrag);
+    ice->remote_pwd = g_strdup(pwd);
     apply_remote(ice);
 }
 
@@ -585,6 +642,7 @@ static void add_candidates(IpopTransport *transport, const IpopCandidate *candid
 
 static void close_transport(IpopTransport *transport) {
     Ice *ice = (Ice *)transport;
+    g_clear_pointer(&ice->ports, ipop_portmap_set_free);
     g_mutex_lock(&ice->lock);
     atomic_store(&ice->closed, true);
     g_source_set_ready_time(ice->source, 0);
@@ -624,10 +682,8 @@ static NiceAgent *agent_new(Ice *ice, bool controlling) {
 }
 
 static bool start(Ice *ice, const IpopIceConfig *config) {
-    ice->stream = nice_agent_add_stream(ice->agent, 1);
-    return add_addresses(ice, config->addresses) > 0 &&
+    return open_stream(ice) && add_addresses(ice, config->addresses) > 0 &&
            nice_agent_get_local_credentials(ice->agent, ice->stream, &ice->ufrag, &ice->pwd) &&
-           nice_agent_attach_recv(ice->agent, ice->stream, COMPONENT, NULL, on_datagram, ice) &&
            (ipop_servers_choosing(ice->servers) || gather(ice));
 }
 
@@ -639,6 +695,7 @@ IpopTransport *ipop_ice_new(const IpopIceConfig *config, const IpopTransportEven
     ice->events = *events;
     ice->user = user;
     ice->servers = config->servers;
+    ice->ports = config->portmap ? ipop_portmap_set_new(config->portmap, on_mapped, ice) : NULL;
     ice->state = IPOP_TRANSPORT_GATHERING;
     ice->batch_at = ice->relays_at = INT64_MAX;
     ice->end_at = g_get_monotonic_time() + END_LIMIT_US;
@@ -652,6 +709,6 @@ IpopTransport *ipop_ice_new(const IpopIceConfig *config, const IpopTransportEven
         close_transport(&ice->base);
         return NULL;
     }
-    plan_next(ice);
+    plan_next(ice, g_get_monotonic_time());
     return &ice->base;
 }

@@ -46,14 +46,17 @@ class Internet:
             lines.append(f"route add ::/0 via {GATEWAY6} dev wan src {ip6[0]}")
         namespace.ip(*lines)
 
-    def addresses(self):
-        """A new site's number with its public IPv4 and IPv6 address; neighbours are in different IPv4 ranges."""
+    def addresses(self, real=False):
+        """A new site's number with its public IPv4 and IPv6 address; neighbours are in different IPv4 ranges. real: the IPv4
+        one is not from a range for documentation."""
         if self._sites < 470:
             self._sites += 1
             n = self._sites
         else:
             assert self._free, "out of public addresses"
             n = self._free.pop(0)
+        if real:
+            return n, f"45.45.{n // 250}.{1 + n % 250}", f"2001:db8::{0x100 + n:x}"
         return n, f"{('198.51.100', '203.0.113')[n % 2]}.{10 + n // 2}", f"2001:db8::{0x100 + n:x}"
 
     def release(self, number):

@@ -17,9 +17,10 @@ class Host:
 
 class Site:
     """make(label) makes a namespace; uplink is an Internet, or a CarrierSite to be behind its NAT. lan: the first three
-    numbers of the private network; two sites may well have the same."""
+    numbers of the private network; two sites may well have the same. real: an outside address that is not for
+    documentation, as a UPnP router wants it."""
 
-    def __init__(self, make, uplink, kind="home", hosts=1, lan=None):
+    def __init__(self, make, uplink, kind="home", hosts=1, lan=None, real=False):
         self.kind = kind
         self.hosts = []
         self.routers = []
@@ -37,7 +38,7 @@ class Site:
             self._private_hosts(carrier, "home", hosts, lan)
             self.ip4, self._number = carrier.ip4, carrier.number
         else:
-            self._private_hosts(uplink, kind, hosts, lan)
+            self._private_hosts(uplink, kind, hosts, lan, real)
 
     @property
     def host(self):
@@ -65,8 +66,8 @@ class Site:
             ns.nft(nat.HOST_FIREWALL)
         self.hosts.append(Host(ns, ip4, ip6))
 
-    def _private_hosts(self, uplink, kind, hosts, lan):
-        self._number, self.ip4, self.ip6 = uplink.addresses()
+    def _private_hosts(self, uplink, kind, hosts, lan, real=False):
+        self._number, self.ip4, self.ip6 = uplink.addresses(real)
         number = self._number
         routed6 = kind in ("dual", "brokenv6")
         lan = lan or f"192.168.{number % 250 + 1}"
@@ -103,7 +104,7 @@ class CarrierSite:
         ns.ip("link add lan type bridge", f"addr add {self._net}.1/24 dev lan", "link set lan up")
         ns.nft(nat.rules("home", self.ip4, f"{self._net}.2") + nat.APART)
 
-    def addresses(self):
+    def addresses(self, real=False):
         self._homes += 1
         return self._homes, f"{self._net}.{self._homes + 1}", ""
 

@@ -109,9 +109,9 @@ class World:
         self._namespaces.append(namespace)
         return namespace
 
-    def site(self, kind="home", hosts=1, lan=None, behind=None):
+    def site(self, kind="home", hosts=1, lan=None, behind=None, real=False):
         """behind: a carrier; else at the internet."""
-        return Site(self.namespace, behind or self.internet, kind, hosts, lan)
+        return Site(self.namespace, behind or self.internet, kind, hosts, lan, real)
 
     def carrier(self):
         return CarrierSite(self.namespace, self.internet)
