@@ -164,8 +164,12 @@ static void test_long_way(void) {
     }
     g_assert_cmpint(pmtu->state, ==, IPOP_PMTU_SETTLED);
     g_assert_cmpuint(pmtu->size, ==, IPOP_PMTU_BASE);
+    g_assert_false(pmtu->known);
+    ipop_pmtu_answer(pmtu, pmtu->way, 576 - AROUND, slow->now);
+    g_assert_false(pmtu->known);
     ipop_pmtu_answer(pmtu, pmtu->way, TOP, slow->now);
     g_assert_cmpuint(pmtu->size, ==, TOP);
+    g_assert_true(pmtu->known);
     g_free(slow);
     g_free(w);
 }

@@ -30,7 +30,7 @@ void ipop_outbound_flush(IpopWorker *worker) {
     unsigned sent = path->send(path, train->datagrams, train->n, train->segment);
     if (sent < train->count && path->too_big)
         sent += send_fragmented(worker, train, sent);
-    if (path == peer->path && peer->current)
+    if (path == peer->path && peer->current && (train->packets > 0 || !peer->pmtu.known))
         ipop_mtu_sent(worker, peer, train->segment, ipop_session_sent(peer->current) - train->count);
     if (sent < train->count) {
         ipop_count(&peer->counters.drops[IPOP_DROP_SEND], train->count - sent);

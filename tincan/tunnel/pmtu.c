@@ -150,6 +150,7 @@ void ipop_pmtu_answer(IpopPmtu *pmtu, uint32_t way, size_t size, int64_t now) {
     pmtu->answered = MAX(pmtu->answered, size);
     if (pmtu->state == IPOP_PMTU_SUSPICIOUS && size >= pmtu->size)
         rest(pmtu);
+    pmtu->known |= pmtu->state == IPOP_PMTU_SETTLED && size >= pmtu->size; /* so late that it was given up */
     pmtu->size = MAX(pmtu->size, size);
     if (pmtu->state == IPOP_PMTU_SEARCHING && !is_better_left(pmtu))
         end_search(pmtu, now);
