@@ -11,6 +11,9 @@ UDP_SIZES = (1200, 64)        # payload bytes
 UDP_BEGIN = 400e6             # bit/s: where the search begins with the first size
 UDP_STEPS = 6
 LOSS = 1.0                    # percent; a rate with less counts
+QUIC = f"{os.path.dirname(os.path.abspath(__file__))}/quic.py"
+QUIC_BEGIN = 3000             # Mbit/s
+QUIC_LOSS = 0.1               # percent
 PINGS, PING_INTERVAL = 1000, 0.002
 SETTLE = 8                    # seconds between being up and being called idle: longer than anything still starts up
 
@@ -90,6 +93,28 @@ def udp_all(pair, seconds):
     return figures
 
 
+def quic(pair, seconds):
+    """The highest rate in Mbit/s of trains of datagrams (quic.py) that arrives with less than QUIC_LOSS lost, found as in udp()."""
+    a, b = pair.ends
+    best, factor, last, rate = 0, 2, None, QUIC_BEGIN
+    for _ in range(UDP_STEPS):
+        log = f"{pair.folder('quic')}/log"
+        receiver = b.ns.start("quic.py", ["/usr/bin/python3", QUIC, "receive", b.overlay, 7020], log)
+        receiver.wait_output("ready")
+        sent, reached = map(float, a.ns.run("/usr/bin/python3", QUIC, "send", b.overlay, 7020, rate, seconds).stdout.split())
+        got = int(receiver.wait_output(r"^(\d+)$")[1])
+        good = got >= sent * (1 - QUIC_LOSS / 100)
+        if good:
+            best = max(best, reached * got / sent)
+            if reached < 0.9 * rate:
+                break
+        if factor < 2 or last not in (None, good):
+            factor **= 0.5
+        last = good
+        rate = rate * factor if good else rate / factor
+    return dict(quic=best or None)
+
+
 def ping(pair):
     """Round trip in µs: median and 99th percentile."""
     a, b = pair.ends
@@ -113,5 +138,6 @@ def measure(pair, running, seconds, quick):
         figures.update(tcp(pair, running, seconds, flows))
     if not quick:
         figures.update(udp_all(pair, max(1, seconds // 2)))
+        figures.update(quic(pair, max(1, seconds // 2)))
     figures["rss_after"] = resident(running) if any_process else None
     return figures

@@ -1,8 +1,5 @@
 #!/usr/bin/python3
-"""tools/bench: ipop side by side with other VPNs in user space, in interleaved rounds on this machine.
-
-    a [192.0.2.10] wan --- veth, MTU 1500 --- wan [192.0.2.20] b          overlay: 172.31.0.1 and .2
-"""
+"""tools/bench: ipop side by side with other VPNs in user space, in interleaved rounds on this machine."""
 
 import argparse
 import json
@@ -11,54 +8,23 @@ import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, f"{HERE}/../lab"]
 sys.dont_write_bytecode = True
 
-from lab.certs import Authority  # noqa: E402
 from lab.traffic import can_ping  # noqa: E402
 from lab.wait import wait_for  # noqa: E402
-from lab.world import World, on_signals  # noqa: E402
+from lab.world import on_signals  # noqa: E402
 from measure import measure  # noqa: E402
-from vpns import VPNS  # noqa: E402
-
-
-class End:
-    def __init__(self, ns, name, ip4, overlay):
-        self.ns, self.name, self.ip4, self.overlay = ns, name, ip4, overlay
-        self.addresses = (ip4,)
-
-
-class Pair(World):
-    """Two hosts and a cable, in place of the lab's internet. The cable has no IPv6, so that all use the same underlay."""
-
-    DEVICE = "wan"
-
-    def _build(self):
-        self.tmp = tempfile.mkdtemp(prefix=self.prefix)
-        os.chmod(self.tmp, 0o755)
-        self._write_resolv_conf()
-        self.authority = Authority(f"{self.tmp}/ca")
-        self.ends = (End(self.namespace("a"), "a", self.XMPP, "172.31.0.1"),
-                     End(self.namespace("b"), "b", self.EJABBERD, "172.31.0.2"))
-        a, b = self.ends
-        a.ns.ip(f"link add {self.DEVICE} mtu 1500 type veth peer name {self.DEVICE} mtu 1500 netns {b.ns.name}")
-        for end in self.ends:
-            end.ns.sysctl(f"net.ipv6.conf.{self.DEVICE}.disable_ipv6=1")
-            end.ns.ip(f"addr add {end.ip4}/24 dev {self.DEVICE}", f"link set {self.DEVICE} up")
-
-    def close(self):
-        for node in list(self.nodes):
-            node.close()
-        super().close()
+from vpns import DEFAULT, VPNS  # noqa: E402
+from worlds import CABLES  # noqa: E402
 
 
 def one(vpn, options):
     """The figures of one round of one VPN, in a world of its own; an "error" in their place when it failed."""
-    pair = Pair()
+    pair = vpn.world(options.cable)
     try:
         with pair:
             running = vpn.start(pair)
@@ -81,6 +47,7 @@ COLUMNS = (
     ("tcp4", "TCP 4 flows Mbit/s", 0, max),
     ("tcp4_retransmits", "retransmits", 0, None),
     ("udp1200", "UDP 1200 B Mbit/s", 0, max),
+    ("quic", "QUIC-like Mbit/s", 0, max),
     ("udp64_kpps", "UDP 64 B kpps", 0, max),
     ("ping_p50", "ping p50 µs", 0, min),
     ("ping_p99", "p99 µs", 0, min),
@@ -106,7 +73,7 @@ def cell(rounds, key, decimals):
 def ratio(results, key, better):
     """ "2.50 tinc": ipop's median is 2.5 times that of the best other VPN, which is tinc """
     medians = {name: statistics.median(found) for name, rounds in results.items()
-               if name != "direct" and (found := values(rounds, key))}
+               if name != "direct" and not name.startswith("ipop-") and (found := values(rounds, key))}
     own = medians.pop("ipop", None)
     if own is None or not medians or better is None:
         return ""
@@ -132,9 +99,11 @@ def arguments():
                                      description=__doc__.partition(": ")[2])
     parser.add_argument("-r", type=int, default=3, metavar="ROUNDS", help="rounds; 3")
     parser.add_argument("-t", type=int, default=4, metavar="SECONDS", help="of each TCP measurement; 4")
+    parser.add_argument("--cable", choices=CABLES, default="whole", help="what the cable's devices can do: all; cut and join "
+                        "nothing themselves (nic); nothing (bare)")
     parser.add_argument("--quick", action="store_true", help="TCP and ping only")
     parser.add_argument("-o", metavar="FILE", help="write all figures of all rounds there, as JSON")
-    parser.add_argument("peer", nargs="*", metavar="PEER", help="of: " + " ".join(VPNS) + "; all")
+    parser.add_argument("peer", nargs="*", metavar="PEER", help="of: " + " ".join(VPNS) + "; " + " ".join(DEFAULT))
     options = parser.parse_args()
     if options.r < 1 or options.t < 1:
         parser.error("-r and -t begin at 1")
@@ -146,7 +115,7 @@ def arguments():
 def choose(names):
     """Those that are there, by name; says which are not."""
     chosen = {}
-    for name in names or VPNS:
+    for name in names or DEFAULT:
         if None in VPNS[name].programs():
             print(f"{name}: left out, it is not here ({VPNS[name].remedy})", flush=True)
         else:
@@ -187,7 +156,7 @@ def main():
         print("\n".join(f"{name}: {version}" for name, version in versions.items()))
     if options.o:
         with open(options.o, "w", encoding="utf-8") as f:
-            json.dump(dict(kernel=platform.release(), cores=os.cpu_count(), seconds=options.t, versions=versions,
+            json.dump(dict(kernel=platform.release(), cores=os.cpu_count(), seconds=options.t, cable=options.cable, versions=versions,
                            rounds=results), f, indent=1)
     return status or int(any("error" in r for found in results.values() for r in found))
 

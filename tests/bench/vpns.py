@@ -5,10 +5,11 @@ import os
 import shutil
 import ssl
 
-from lab.node import CONTROLLER, TINCAN, Node, wait_pair
+from lab.node import BUILD, CONTROLLER, TINCAN, Node, wait_pair
 from lab.prosody import Prosody
 from lab.shell import run
 from lab.wait import wait_for
+from worlds import Pair, Routers
 
 
 def wait_device(process, end, device):
@@ -22,6 +23,9 @@ def wait_device(process, end, device):
 class Vpn:
     name = ""
     remedy = ""  # for one who lacks it
+
+    def world(self, cable):
+        return Pair(cable)
 
     def programs(self):
         """Paths of what it takes; None where it is not there."""
@@ -48,20 +52,43 @@ class Direct(Vpn):
 
 
 class Ipop(Vpn):
-    """As a user starts it. The Jabber server at one end introduces the two, and then has nothing to do."""
+    """As a user starts it. The Jabber server at one end introduces the two, and then has nothing to do.
 
-    name = "ipop"
+    without: a library that takes something away (without_*.c)."""
+
     remedy = "build it: tools/bench does"
 
+    def __init__(self, name="ipop", without=None):
+        self.name = name
+        self._without = [f"{BUILD}/tests/bench/lib{without}.so"] if without else []
+
     def programs(self):
-        return [path if os.access(path, os.X_OK) else None for path in (TINCAN, CONTROLLER)]
+        return [path if os.access(path, os.R_OK) else None for path in (TINCAN, CONTROLLER, *self._without)]
 
     def start(self, pair):
         server = Prosody(pair.ends[0], f"{pair.tmp}/prosody", pair.DOMAIN, pair.authority)
-        account = server.account()
-        nodes = [Node(pair, end, end.name, account, end.overlay, stun=None, turn=None).start() for end in pair.ends]
-        wait_pair(*nodes)
+        return self.start_nodes(pair, server.account(), stun=None, turn=None)
+
+    def start_nodes(self, pair, account, **keys):
+        under = [f"LD_PRELOAD={path}" for path in self._without]
+        nodes = [Node(pair, end, end.name, account, end.overlay, under=["env", *under], **keys).start() for end in pair.ends]
+        for view in wait_pair(*nodes):
+            assert view["path"] == "direct", view
         return [[node.tincan, node.controller] for node in nodes]
+
+
+class IpopRouters(Ipop):
+    """With a router before each end, which does NAT or not; the lab's servers stand in the internet between."""
+
+    def __init__(self, name, nat):
+        super().__init__(name)
+        self._nat = nat
+
+    def world(self, cable):
+        return Routers(self._nat)
+
+    def start(self, pair):
+        return self.start_nodes(pair, pair.prosody.account())
 
 
 class WireguardGo(Vpn):
@@ -163,4 +190,7 @@ class Openvpn(Vpn):
         return process
 
 
-VPNS = {vpn.name: vpn for vpn in (Direct(), Ipop(), WireguardGo(), Tinc(), Openvpn())}
+VPNS = {vpn.name: vpn for vpn in (Direct(), Ipop(), WireguardGo(), Tinc(), Openvpn(), Ipop("ipop-aes", "without_mb"),
+                                  Ipop("ipop-chacha", "without_aes"), IpopRouters("ipop-routers", False),
+                                  IpopRouters("ipop-nat", True))}
+DEFAULT = ("direct", "ipop", "wireguard-go", "tinc", "openvpn")
