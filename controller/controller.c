@@ -260,6 +260,13 @@ static void on_network_changed(void *user) {
     ipop_links_network_changed(c);
 }
 
+static void on_woken(void *user) {
+    IpopController *c = user;
+    if (c->xmpp != NULL)
+        ipop_xmpp_network_changed(c->xmpp);
+    ipop_links_woken(c);
+}
+
 static void on_trouble(void *user, const char *sentence) {
     IpopController *c = user;
     if (ipop_log_limit(&c->trouble_limit, ipop_clock_now()))
@@ -291,6 +298,7 @@ IpopController *ipop_controller_new(const IpopControllerConfig *config, GError *
         .local_candidates = ipop_signalling_local,
         .link = ipop_links_event,
         .network_changed = on_network_changed,
+        .woken = on_woken,
         .trouble = on_trouble,
     };
     const IpopConf *conf = config->conf;

@@ -177,6 +177,9 @@ void ipop_links_up(IpopController *controller, bool fresh);
 
 void ipop_links_network_changed(IpopController *controller);
 
+/* This host was away for a while, and is back where it was: tincan asks who carries whether it still does. */
+void ipop_links_woken(IpopController *controller);
+
 /* --- signalling.c: sessions, by IQ --- */
 
 struct IpopTalk {

@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RENEW_INTERVAL (5 * IPOP_SECOND)
 #define STRANGERS_MAX 32 /* sessions at a time with nodes without a pin: each opens sockets, and any number can be made up */
 #define STRANGERS_WAIT (IPOP_SECOND / 2)
+#define RENEW_INTERVAL (2 * IPOP_SECOND) /* between new generations of a link that tincan asks for */
 #define REFUSED_FAILURES 7 /* as if it had failed so often: back-off at its longest */
 
 static void set_link(IpopController *c, IpopPeer *peer, IpopPolicyLink link) {
@@ -74,6 +74,7 @@ void ipop_links_forget(IpopController *c, IpopPeer *peer) {
 static void start(IpopController *c, IpopPeer *peer) {
     peer->first = false;
     peer->renew_at = 0;
+    peer->offered_at = ipop_clock_now();
     if (peer->link == IPOP_POLICY_LINK_ONLINE) {
         peer->upgrades++;
         plan_upgrade(c, peer);
@@ -253,6 +254,16 @@ static void lose(IpopController *c, IpopPeer *peer, const char *why) {
     ipop_links_consider(c, peer);
 }
 
+/* It carries, but tincan gets no answer: another generation now, beside it. */
+static void doubt(IpopPeer *peer) {
+    int64_t now = ipop_clock_now();
+    int64_t at = MAX(now, peer->offered_at + RENEW_INTERVAL);
+    if (peer->renew_at == 0 || peer->renew_at > at)
+        peer->renew_at = at;
+    ipop_log(IPOP_LOG_INFO, "link", "silent name=%s address=%s path=%s: looking for another way", ipop_peer_label(peer),
+             peer->node.ip4, peer->path);
+}
+
 /* A peer that only tincan knows: of a controller before this one. */
 static IpopPeer *adopt(IpopController *c, const IpopUid *uid, const json_t *message) {
     const char *text;
@@ -285,6 +296,8 @@ void ipop_links_event(void *user, const IpopUid *uid, const json_t *message) {
         return;
     if (strcmp(state, "online") == 0) {
         come_online(c, peer, message);
+        if (json_is_true(json_object_get(message, "doubt")))
+            doubt(peer);
         ipop_links_consider(c, peer);
     } else if (peer->link == IPOP_POLICY_LINK_ONLINE) {
         lose(c, peer, why);
@@ -316,17 +329,27 @@ void ipop_links_up(IpopController *c, bool fresh) {
     }
 }
 
+/* renew_at: when those that are online are to get another generation; 0: not. */
+static void shake(IpopController *c, int64_t renew_at) {
+    for (unsigned i = ipop_registry_count(c->registry); i-- > 0;) {
+        IpopPeer *peer = ipop_registry_nth(c->registry, i);
+        if (peer->link != IPOP_POLICY_LINK_ONLINE)
+            peer->first = true; /* the peer does not know that it is worth another attempt */
+        else if (renew_at != 0)
+            peer->renew_at = renew_at;
+        if (renew_at != 0)
+            peer->upgrades = 0;
+        ipop_links_anew(c, peer);
+    }
+}
+
 void ipop_links_network_changed(IpopController *c) {
     int64_t now = ipop_clock_now();
     if (c->renewed_at <= now)
         c->renewed_at = MAX(now, c->renewed_at + RENEW_INTERVAL);
-    for (unsigned i = ipop_registry_count(c->registry); i-- > 0;) {
-        IpopPeer *peer = ipop_registry_nth(c->registry, i);
-        peer->upgrades = 0;
-        if (peer->link == IPOP_POLICY_LINK_ONLINE)
-            peer->renew_at = c->renewed_at;
-        else
-            peer->first = true; /* the peer does not know that it is worth another attempt */
-        ipop_links_anew(c, peer);
-    }
+    shake(c, c->renewed_at);
+}
+
+void ipop_links_woken(IpopController *c) {
+    shake(c, 0);
 }

@@ -1,6 +1,7 @@
 #include "tincan/daemon.h"
 
 #include "tincan/base/clock.h"
+#include "tincan/base/error.h"
 #include "tincan/base/log.h"
 #include "tincan/base/memory.h"
 #include "tincan/base/sandbox.h"
@@ -10,14 +11,18 @@
 #include "tincan/link/ice.h"
 #include "tincan/peer.h"
 
+#include <errno.h>
 #include <glib-unix.h>
 #include <sched.h>
 #include <signal.h>
 #include <sodium.h>
 #include <sys/resource.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #define SETTLE_SECONDS 3
 #define CONTROLLER_SILENT (5 * IPOP_SECOND) /* it says something every second */
+#define SLEPT (3 * IPOP_SECOND)             /* a tick as late as this: we stood still */
 #define FAREWELL_MS 300                     /* for TURN servers to free what they hold for us */
 #define UNMAP_MS 1000                       /* and for a router to take its mappings back */
 
@@ -67,6 +72,13 @@ static char *link_explain(void *user, const IpopAttempt *attempt) {
     return ipop_peer_explain_failed(user, attempt);
 }
 
+static void link_doubt(void *user) {
+    IpopPeer *peer = user;
+    json_t *message = ipop_state_link(peer);
+    json_object_set_new(message, "doubt", json_true());
+    ipop_control_notify(peer->daemon->control, message);
+}
+
 static void link_candidates(void *user, uint32_t generation, const char *ufrag, const char *pwd,
                             const IpopCandidate *candidates, unsigned n, bool end) {
     IpopPeer *peer = user;
@@ -112,11 +124,35 @@ static void tunnel_handshake(void *user, IpopPath *path, const uint8_t *message,
 
 /* --- time and network --- */
 
-static gboolean tick(gpointer data) {
+static void check_links(IpopDaemon *daemon) {
+    GHashTableIter iter;
+    gpointer peer;
+    g_hash_table_iter_init(&iter, daemon->peers);
+    while (g_hash_table_iter_next(&iter, NULL, &peer))
+        ipop_link_check(((IpopPeer *)peer)->link);
+}
+
+/* The host slept, or this process was stopped. Peers and servers may think that we are gone, and what the kernel said
+ * meanwhile waits behind us. */
+static void wake_up(IpopDaemon *daemon, int64_t slept) {
+    ipop_log(IPOP_LOG_INFO, "network", "awake after %.0f s: asking all peers", (double)slept / IPOP_SECOND);
+    ipop_address_watch_look(daemon->watch);
+    check_links(daemon);
+    ipop_control_notify(daemon->control, json_pack("{ss}", "type", "woken"));
+}
+
+/* The timer runs by the clock that runs through sleep, so the first thing after it is a tick that is late. */
+static gboolean tick(int fd, GIOCondition condition, gpointer data) {
     IpopDaemon *daemon = data;
-    int64_t now = ipop_clock_now();
+    uint64_t expirations;
+    if (read(fd, &expirations, sizeof expirations) != sizeof expirations)
+        return G_SOURCE_CONTINUE;
+    int64_t now = ipop_clock_now(), late = now - daemon->ticked - IPOP_SECOND;
+    daemon->ticked = now;
+    if (late > SLEPT)
+        wake_up(daemon, late);
     int64_t heard = ipop_control_heard(daemon->control);
-    if (heard && now - heard > CONTROLLER_SILENT)
+    if (heard && now - heard > CONTROLLER_SILENT && late <= SLEPT)
         ipop_state_set_xmpp(daemon, "disconnected", "ipop-controller does not answer any more: is it running?");
     GHashTableIter iter;
     gpointer peer;
@@ -126,11 +162,17 @@ static gboolean tick(gpointer data) {
     return G_SOURCE_CONTINUE;
 }
 
-static void addresses_changed(void *user) {
+static void network_changed(void *user, IpopNetworkChange change) {
     IpopDaemon *daemon = user;
-    ipop_log(IPOP_LOG_INFO, "network", "the host's addresses or routes changed");
+    if (change == IPOP_NETWORK_GONE) {
+        ipop_log(IPOP_LOG_INFO, "network", "this host has no address that a peer could reach");
+        return;
+    }
+    ipop_log(IPOP_LOG_INFO, "network", change == IPOP_NETWORK_BACK ? "the host's addresses are back, as they were"
+                                                                   : "the host's addresses or routes changed");
     ipop_servers_refresh(daemon->servers);
-    ipop_control_notify(daemon->control, json_pack("{ss}", "type", "network_changed"));
+    check_links(daemon);
+    ipop_control_notify(daemon->control, json_pack("{ss}", "type", change == IPOP_NETWORK_BACK ? "woken" : "network_changed"));
 }
 
 static void server_judged(void *user, const IpopServerStatus *status) {
@@ -182,6 +224,18 @@ static IpopTunnel *start_tunnel(IpopDaemon *daemon, const IpopTunnelEvents *even
     return ipop_tunnel_new(&device, data_threads(), events, daemon, error);
 }
 
+static bool start_ticking(IpopDaemon *daemon, GError **error) {
+    const struct itimerspec second = {{1, 0}, {1, 0}};
+    daemon->ticks = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (daemon->ticks < 0 || timerfd_settime(daemon->ticks, 0, &second, NULL) < 0) {
+        g_set_error(error, IPOP_ERROR, IPOP_ERROR_SYSTEM, "cannot make a timer: %s", g_strerror(errno));
+        return false;
+    }
+    daemon->ticked = ipop_clock_now();
+    daemon->tick = g_unix_fd_add(daemon->ticks, G_IO_IN, tick, daemon);
+    return true;
+}
+
 /* What other local programs or the kernel may refuse, in the order that leaves nothing behind. */
 static bool open_resources(IpopDaemon *daemon, const IpopDaemonOptions *options, GError **error) {
     static const IpopTunnelEvents events = {tunnel_confirmed, tunnel_released, tunnel_pong, tunnel_bye,
@@ -190,8 +244,8 @@ static bool open_resources(IpopDaemon *daemon, const IpopDaemonOptions *options,
            (daemon->identity = ipop_identity_load(options->state_dir, error)) &&
            (daemon->control = ipop_control_new(options->port, options->runtime_dir, ipop_handle_request, daemon, error)) &&
            (daemon->tun = ipop_tun_open(options->device, error)) &&
-           (daemon->watch = ipop_address_watch_new(options->device, addresses_changed, daemon, error)) &&
-           ipop_sandbox_data_plane(error) && (daemon->tunnel = start_tunnel(daemon, &events, error));
+           (daemon->watch = ipop_address_watch_new(options->device, network_changed, daemon, error)) &&
+           ipop_sandbox_data_plane(error) && start_ticking(daemon, error) && (daemon->tunnel = start_tunnel(daemon, &events, error));
 }
 
 unsigned ipop_daemon_mtu(const IpopDaemon *daemon) {
@@ -200,6 +254,7 @@ unsigned ipop_daemon_mtu(const IpopDaemon *daemon) {
 
 IpopDaemon *ipop_daemon_new(const IpopDaemonOptions *options, GError **error) {
     IpopDaemon *daemon = g_new0(IpopDaemon, 1);
+    daemon->ticks = -1;
     daemon->loop = g_main_loop_new(NULL, FALSE);
     daemon->psk = ipop_secret_new(IPOP_PSK_BYTES);
     daemon->local.jid = g_strdup("");
@@ -224,9 +279,9 @@ IpopDaemon *ipop_daemon_new(const IpopDaemonOptions *options, GError **error) {
         .transport_new = transport_new,
         .changed = link_changed,
         .explain = link_explain,
+        .doubt = link_doubt,
         .candidates = link_candidates,
     };
-    daemon->tick = g_timeout_add_seconds(1, tick, daemon);
     settle_later(daemon);
     return daemon;
 }
@@ -273,6 +328,8 @@ void ipop_daemon_free(IpopDaemon *daemon) {
     if (!daemon)
         return;
     g_clear_handle_id(&daemon->tick, g_source_remove);
+    if (daemon->ticks >= 0)
+        close(daemon->ticks);
     g_clear_handle_id(&daemon->settle, g_source_remove);
     if (daemon->tunnel)
         say_goodbye(daemon);

@@ -46,6 +46,8 @@ typedef struct IpopDaemon {
     IpopLocal local;
     GHashTable *peers;   /* uid text -> IpopPeer, owned */
     GHashTable *indices; /* session indices in use */
+    int ticks; /* a timer, once a second */
+    int64_t ticked;
     guint tick, settle;
     int64_t ping_second; /* pings asked for on the control port */
     unsigned pings;

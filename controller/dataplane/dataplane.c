@@ -370,6 +370,8 @@ static void take_notification(IpopDataplane *dataplane, const char *type, const 
         return;
     if (strcmp(type, "network_changed") == 0)
         dataplane->events.network_changed(dataplane->user);
+    if (strcmp(type, "woken") == 0)
+        dataplane->events.woken(dataplane->user);
     if (!ipop_json_string(message, "uid", 40, &text) || !ipop_uid_parse(text, &uid))
         return;
     if (strcmp(type, "local_candidates") == 0)

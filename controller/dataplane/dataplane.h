@@ -32,6 +32,7 @@ typedef struct {
     /* "link_state", and "peer_state" when adopting or refreshing. */
     void (*link)(void *user, const IpopUid *uid, const json_t *message);
     void (*network_changed)(void *user);
+    void (*woken)(void *user); /* the host slept, or its network was away: what was open may be so no more */
     /* A sentence for the log, with the remedy: once when nobody has answered for 3 s; when tincan refuses a wanted state. */
     void (*trouble)(void *user, const char *sentence);
 } IpopDataplaneEvents;

@@ -30,6 +30,7 @@ typedef struct {
     int64_t since;  /* of link and available together (policy.h) */
     int64_t found;  /* when the present effort for a link began: for the log */
     int64_t retry_at, renew_at; /* policy.h */
+    int64_t offered_at; /* when this node last opened a session with it */
     int64_t upgrade_at; /* when to look for a direct path again, the link being relayed; 0: not */
     unsigned upgrades;  /* attempts at that since it is relayed, or since the network changed */
     int64_t wake_at; /* when policy wants to look again; INT64_MAX: not by itself */

@@ -230,6 +230,10 @@ void ipop_connection_hang_up(IpopConnection *self) {
     ipop_hangup_pull(&self->hangup);
 }
 
+bool ipop_connection_stranded(IpopConnection *self) {
+    return ipop_hangup_stranded(&self->hangup);
+}
+
 void ipop_connection_send(IpopConnection *self, char *xml) {
     self->handed += strlen(xml);
     pthread_mutex_lock(&self->mutex);

@@ -21,6 +21,9 @@ void ipop_connection_open(IpopConnection *connection);
 /* Ends the login or the session at once as one that took too long, also out of a hung TLS handshake. */
 void ipop_connection_hang_up(IpopConnection *connection);
 
+/* True when this host reaches the server from another address by now than the session's. */
+bool ipop_connection_stranded(IpopConnection *connection);
+
 /* Takes the stanza. Lost when the session ends first. */
 void ipop_connection_send(IpopConnection *connection, char *xml);
 

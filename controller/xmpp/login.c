@@ -46,67 +46,13 @@ struct IpopLogin {
 /* libstrophe gives its socket and certificate callbacks no user data; a thread has one login at a time. */
 static _Thread_local IpopLogin *login_of_thread;
 
-void ipop_hangup_init(IpopHangup *hangup) {
-    *hangup = (IpopHangup){.fd = -1};
-    pthread_mutex_init(&hangup->mutex, NULL);
-    hangup->cancellable = g_cancellable_new();
-}
-
-void ipop_hangup_clear(IpopHangup *hangup) {
-    g_clear_object(&hangup->cancellable);
-    pthread_mutex_destroy(&hangup->mutex);
-}
-
-void ipop_hangup_pull(IpopHangup *hangup) {
-    pthread_mutex_lock(&hangup->mutex);
-    hangup->pulled = true;
-    if (hangup->fd >= 0)
-        shutdown(hangup->fd, SHUT_RDWR);
-    g_autoptr(GCancellable) cancellable = g_object_ref(hangup->cancellable);
-    pthread_mutex_unlock(&hangup->mutex);
-    g_cancellable_cancel(cancellable);
-}
-
-void ipop_hangup_rearm(IpopHangup *hangup) {
-    pthread_mutex_lock(&hangup->mutex);
-    hangup->pulled = false;
-    g_object_unref(hangup->cancellable);
-    hangup->cancellable = g_cancellable_new();
-    pthread_mutex_unlock(&hangup->mutex);
-}
-
-/* False when it is pulled already. */
-static bool hangup_set_fd(IpopHangup *hangup, int fd) {
-    pthread_mutex_lock(&hangup->mutex);
-    if (hangup->fd >= 0)
-        close(hangup->fd);
-    hangup->fd = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
-    bool good = !hangup->pulled && (fd < 0 || hangup->fd >= 0);
-    pthread_mutex_unlock(&hangup->mutex);
-    return good;
-}
-
-static GCancellable *hangup_get_cancellable(IpopHangup *hangup) {
-    pthread_mutex_lock(&hangup->mutex);
-    GCancellable *cancellable = g_object_ref(hangup->cancellable);
-    pthread_mutex_unlock(&hangup->mutex);
-    return cancellable;
-}
-
-static bool hangup_is_pulled(IpopHangup *hangup) {
-    pthread_mutex_lock(&hangup->mutex);
-    bool pulled = hangup->pulled;
-    pthread_mutex_unlock(&hangup->mutex);
-    return pulled;
-}
-
 /* The last thing a login does. Not from inside libstrophe. */
 static void end(IpopLogin *self) {
     if (self->source) {
         g_source_destroy(self->source);
         g_clear_pointer(&self->source, g_source_unref);
     }
-    self->trouble.timed_out = hangup_is_pulled(self->hangup);
+    self->trouble.timed_out = ipop_hangup_is_pulled(self->hangup);
     self->closed = true;
     if (self->conn)
         xmpp_conn_release(self->conn);
@@ -116,7 +62,7 @@ static void end(IpopLogin *self) {
     self->ctx = NULL;
     g_clear_pointer(&self->pool, ipop_pool_free);
     malloc_trim(0); /* OpenSSL's and expat's buffers, which else stay for good */
-    hangup_set_fd(self->hangup, -1);
+    ipop_hangup_set_fd(self->hangup, -1);
     login_of_thread = NULL;
 
     const IpopAccount *account = self->account;
@@ -159,7 +105,7 @@ static int on_socket(xmpp_conn_t *conn, void *socket) {
     setsockopt(*fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
     setsockopt(*fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
     setsockopt(*fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms, sizeof unacknowledged_ms);
-    if (!hangup_set_fd(self->hangup, *fd))
+    if (!ipop_hangup_set_fd(self->hangup, *fd))
         return -1;
     ipop_strophe_source_set_fd(self->source, *fd);
     return 0;
@@ -304,7 +250,7 @@ static void on_connection(xmpp_conn_t *conn, xmpp_conn_event_t event, int error,
         ipop_trouble_copy(self->trouble.server_text, sizeof self->trouble.server_text, stream_error->text);
     }
     /* The socket is closed by now: our duplicate must go too, for the server to see it, and nobody may poll the number. */
-    hangup_set_fd(self->hangup, -1);
+    ipop_hangup_set_fd(self->hangup, -1);
     ipop_strophe_source_set_fd(self->source, -1);
 }
 
@@ -366,7 +312,7 @@ IpopLogin *ipop_login_new(const IpopAccount *account, IpopHangup *hangup, bool d
     self->where = g_strdup(account->host ? account->host : account->domain);
     self->trouble.stream_error = -1;
     login_of_thread = self;
-    g_autoptr(GCancellable) cancellable = hangup_get_cancellable(hangup);
+    g_autoptr(GCancellable) cancellable = ipop_hangup_get_cancellable(hangup);
     ipop_resolve(account->domain, account->host, account->port, direct_tls, cancellable, on_resolved, self);
     return self;
 }

@@ -1,32 +1,13 @@
-/* login.h - one login and the session that follows, by libstrophe. All on the thread whose thread-default context drives it,
- * except ipop_hangup_*.
+/* login.h - one login and the session that follows, by libstrophe. All on the thread whose thread-default context drives
+ * it.
  *
  * TLS is a must and the certificate is verified; the password is given to libstrophe only once the server, over TLS, offers
  * SCRAM, and taken back before libstrophe would turn to anything weaker. No stream management: see the README.
  */
 #pragma once
 
+#include "controller/xmpp/hangup.h"
 #include "controller/xmpp/inbox.h"
-
-#include <gio/gio.h>
-#include <pthread.h>
-
-/* A handle by which another thread ends a login, also out of a TLS handshake that hangs. */
-typedef struct {
-    pthread_mutex_t mutex;
-    GCancellable *cancellable; /* of the search for an address */
-    int fd;                    /* our own duplicate of the socket, so that it never names another; -1: none */
-    bool pulled;
-} IpopHangup;
-
-void ipop_hangup_init(IpopHangup *hangup);
-void ipop_hangup_clear(IpopHangup *hangup);
-
-/* Ends the login that is under way, or that comes before the next rearm, as one that took too long. Any thread. */
-void ipop_hangup_pull(IpopHangup *hangup);
-
-/* Before a login is asked for, when the one before has ended. */
-void ipop_hangup_rearm(IpopHangup *hangup);
 
 typedef struct {
     const char *jid, *domain, *resource; /* jid is bare */

@@ -254,7 +254,10 @@ void ipop_xmpp_network_changed(IpopXmpp *xmpp) {
     switch (xmpp->state) {
     case IPOP_XMPP_CONNECTED:
         xmpp->moved = true;
-        ping_server(xmpp, PING_TIMEOUT_MOVED);
+        if (ipop_connection_stranded(xmpp->connection))
+            ipop_connection_hang_up(xmpp->connection);
+        else
+            ping_server(xmpp, PING_TIMEOUT_MOVED);
         break;
     case IPOP_XMPP_CONNECTING:
         if (!xmpp->moved)

@@ -32,12 +32,8 @@ table inet worse {
 """
 
 
-def carrying(node, other):
-    """What the link is carried by: (generation, local address). Asked again when this busy process was late for the answer."""
-    def answered():
-        peer = node.peer(other, stats=True)
-        return peer and peer["stats"] and (peer["generation"], peer["stats"][0]["local_addr"])
-    return wait_for(f"{node.name} tells of {other.name}", answered)
+def local_address(node, other):
+    return node.peer(other, stats=True)["stats"][0]["local_addr"]
 
 
 class Moving(LabTest):
@@ -77,9 +73,9 @@ class Bulk(Moving):
             happens()
             transfer.wait_more(megabytes - megabytes // 4)
             self.say(f"{what}: {transfer.wait():.0f} Mbit/s")
-        for node in (self.a, self.b):
+        for node, other in ((self.a, self.b), (self.b, self.a)):
             self.assertTrue(node.tincan.running())
-        wait_pair(self.a, self.b)
+            self.assertEqual(node.peer(other)["status"], "online")
 
     # --- what happens to it
 
@@ -119,12 +115,13 @@ class Bulk(Moving):
     def move(self):
         """Both get another address: a new generation of the link takes over, with keys and sockets of its own."""
         ends = (self.a, self.b), (self.b, self.a)
-        before = [carrying(node, other) for node, other in ends]
+        before = [(node.peer(other)["generation"], local_address(node, other)) for node, other in ends]
         for node, _ in ends:
             self.add_address(node)
-        for (node, other), old in zip(ends, before):
-            wait_for(f"{node.name} carries in a new generation, by another socket",
-                     lambda n=node, o=other, b=old: all(new != was for new, was in zip(carrying(n, o), b)))
+        for (node, other), (generation, address) in zip(ends, before):
+            node.wait_peer(other, lambda p, n=generation: p["generation"] > n, "in a new generation")
+            wait_for(f"{node.name} carries by another socket",
+                     lambda n=node, o=other, a=address: local_address(n, o) != a)
 
     def test_moved(self):
         """the selected pair, the sockets and the keys changed in the middle"""

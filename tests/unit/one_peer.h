@@ -44,6 +44,12 @@ static inline void one_peer_frame(OnePeer *one, const uint8_t *frame, size_t n) 
     ipop_tunnel_input(one->peer, datagram, sealed);
 }
 
+/* Until all is done that came so far: the orders of one round come before its packets. */
+static inline void one_peer_settle(const OnePeer *one) {
+    ipop_tunnel_sync(one->tunnel);
+    ipop_tunnel_sync(one->tunnel);
+}
+
 /* Takes the reference to path over, and listens to it where it can be listened to. The peer's addresses: ip4, ip6. */
 static inline void one_peer_open(OnePeer *one, const IpopTunnelDevice *device, IpopPath *path, const char *ip4, const char *ip6) {
     static const IpopTunnelEvents events = {one_peer_on_index, one_peer_on_released, one_peer_on_pong, one_peer_on_bye,
@@ -63,7 +69,7 @@ static inline void one_peer_open(OnePeer *one, const IpopTunnelDevice *device, I
     one->session = ipop_session_new(&ours, ipop_clock_now());
     ipop_tunnel_add_session(one->peer, ipop_session_new(&theirs, ipop_clock_now()), path);
     one_peer_frame(one, &(uint8_t){IPOP_FRAME_KEEPALIVE}, 1); /* makes the session current */
-    ipop_tunnel_sync(one->tunnel);
+    one_peer_settle(one);
 }
 
 static inline void one_peer_close(OnePeer *one) {

@@ -143,7 +143,7 @@ static void test_list_bound(Host *host, const void *unused) {
         g_assert_false(g_strv_contains((const char *const *)again + i + 1, again[i]));
 }
 
-static void count(void *user) {
+static void count(void *user, IpopNetworkChange change) {
     ++*(unsigned *)user;
 }
 
@@ -265,7 +265,7 @@ typedef struct {
     unsigned changes;
 } Freeing;
 
-static void free_watch(void *user) {
+static void free_watch(void *user, IpopNetworkChange change) {
     Freeing *freeing = user;
     freeing->changes++;
     ipop_address_watch_free(freeing->watch);

@@ -136,6 +136,24 @@ static void test_network_changed(void) {
     server_stop();
 }
 
+/* tincan gets no answer any more: another generation at once, not again within two seconds, and none after a sleep. */
+static void test_doubt(void) {
+    server_start();
+    Node *a = node_new(1, ""), *b = node_new(2, "");
+    WAIT_FOR(online(a, b));
+    for (unsigned i = 0; i < 3; i++)
+        twin_notify(a->twin, json_pack("{ss ss sI ss ss ss sb}", "type", "link_state", "uid", b->twin->uid.hex, "generation",
+                                       (json_int_t)1, "state", "online", "path", "direct", "reason", "", "doubt", 1));
+    WAIT_FOR(twin_count(a->twin, "create_link") == 2 && twin_count(b->twin, "create_link") == 2);
+    twin_notify(a->twin, json_pack("{ss}", "type", "woken"));
+    settle(a, b);
+    g_assert_true(online(a, b));
+    g_assert_cmpuint(twin_count(a->twin, "create_link"), ==, 2);
+    node_free(a);
+    node_free(b);
+    server_stop();
+}
+
 /* A relayed link gets another generation, from the lower end alone, and is left alone once it is direct. */
 static void test_relayed_is_tried_again(void) {
     server_start();
@@ -400,6 +418,7 @@ int main(int argc, char **argv) {
     g_test_add_func("/controller/gone-is-forgotten", test_gone_is_forgotten);
     g_test_add_func("/controller/lost-link-comes-back", test_lost_link_comes_back);
     g_test_add_func("/controller/network-changed", test_network_changed);
+    g_test_add_func("/controller/doubt", test_doubt);
     g_test_add_func("/controller/relayed-is-tried-again", test_relayed_is_tried_again);
     g_test_add_func("/controller/failing-links-back-off", test_failing_links_back_off);
     g_test_add_func("/controller/same-address-is-refused", test_same_address_is_refused);

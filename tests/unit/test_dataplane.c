@@ -217,7 +217,7 @@ static void test_outbox_is_bounded(void) {
 typedef struct {
     TincanTwin *twin;
     IpopDataplane *dataplane;
-    unsigned ups, downs, links, candidates, changes, troubles, done;
+    unsigned ups, downs, links, candidates, changes, wakings, troubles, done;
     bool fresh;
     IpopDataplaneNode node;
     char *trouble, *done_error;
@@ -246,6 +246,10 @@ static void on_network(void *user) {
     ((Fixture *)user)->changes++;
 }
 
+static void on_woken(void *user) {
+    ((Fixture *)user)->wakings++;
+}
+
 static void on_trouble(void *user, const char *sentence) {
     Fixture *f = user;
     f->troubles++;
@@ -260,7 +264,7 @@ static void on_done(void *user, const char *error) {
     f->done_error = g_strdup(error);
 }
 
-static const IpopDataplaneEvents events = {on_up, on_down, on_candidates, on_link, on_network, on_trouble};
+static const IpopDataplaneEvents events = {on_up, on_down, on_candidates, on_link, on_network, on_woken, on_trouble};
 
 static void set_up(Fixture *f, gconstpointer data) {
     f->twin = twin_new(3);
@@ -373,7 +377,9 @@ static void test_notifications(Fixture *f, gconstpointer data) {
     twin_notify(f->twin, json_pack("{ss ss}", "type", "link_state", "uid", "none"));
     twin_notify(f->twin, json_pack("{ss}", "type", "something"));
     twin_notify(f->twin, json_pack("{ss}", "type", "network_changed"));
-    WAIT_FOR(f->changes == 1);
+    twin_notify(f->twin, json_pack("{ss}", "type", "woken"));
+    WAIT_FOR(f->wakings == 1);
+    g_assert_cmpuint(f->changes, ==, 1);
     g_assert_cmpuint(f->links, ==, 1);
     g_assert_cmpuint(f->candidates, ==, 1);
 }

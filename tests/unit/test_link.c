@@ -329,7 +329,9 @@ static void test_held_is_used_when_needed(gconstpointer data) {
     int64_t now = ipop_clock_now();
     ipop_link_tick(twin->node[side].link, now + 6 * IPOP_SECOND); /* asks */
     g_assert_cmpuint(handshakes, ==, 0);
+    /* An answer to an earlier question may have come in between. */
     ipop_link_tick(twin->node[side].link, now + 7 * IPOP_SECOND);
+    ipop_link_tick(twin->node[side].link, now + 8 * IPOP_SECOND);
     wait_moved(twin, before);
     g_assert_cmpint(ipop_link_state(twin->node[side].link), ==, IPOP_LINK_ONLINE);
     exchange(twin);
@@ -349,6 +351,55 @@ static void test_held_is_used_after_silence(void) {
     ipop_link_tick(twin->node[0].link, ipop_clock_now() + IPOP_SECOND);
     wait_moved(twin, before);
     exchange(twin);
+    twin_free(twin);
+}
+
+/* A relay does not take over from a direct path that lives, only from one that died. */
+static void test_relay_waits_for_direct(void) {
+    Twin *twin = twin_new();
+    twin_connect(twin, 1);
+    twin_wait(twin, IPOP_LINK_ONLINE, IPOP_LINK_ONLINE);
+    const IpopPathInfo *const before[] = {ipop_link_path_info(twin->node[0].link), ipop_link_path_info(twin->node[1].link)};
+    twin->relayed = true;
+    handshakes = 0;
+    twin->wire = count_handshakes;
+    twin_connect(twin, 2);
+    twin_wait_paths(twin, 4);
+    exchange(twin);
+    int64_t now = ipop_clock_now();
+    for (int second = 1; second <= 10; second++) {
+        tick_both(twin, now + second * IPOP_SECOND);
+        answer_both(twin);
+    }
+    g_assert_cmpuint(handshakes, ==, 0);
+    g_assert_true(ipop_link_path_info(twin->node[0].link) == before[0]);
+    twin->cut = 1;
+    for (int second = 16; second <= 18; second++)
+        tick_both(twin, now + second * IPOP_SECOND);
+    wait_moved(twin, before);
+    g_assert_true(ipop_link_path_info(twin->node[0].link)->relayed);
+    exchange(twin);
+    twin_free(twin);
+}
+
+/* Silence is told while the link is still online, once, and not where another way is at hand already. */
+static void test_doubt(void) {
+    Twin *twin = twin_new();
+    twin_connect(twin, 1);
+    twin_wait(twin, IPOP_LINK_ONLINE, IPOP_LINK_ONLINE);
+    TwinNode *node = &twin->node[0];
+    twin->cut = 1;
+    int64_t now = ipop_clock_now();
+    ipop_link_tick(node->link, now + 6 * IPOP_SECOND);
+    g_assert_cmpuint(node->doubts, ==, 0);
+    ipop_link_tick(node->link, now + 7 * IPOP_SECOND);
+    ipop_link_tick(node->link, now + 8 * IPOP_SECOND);
+    g_assert_cmpuint(node->doubts, ==, 1);
+    g_assert_cmpint(ipop_link_state(node->link), ==, IPOP_LINK_ONLINE);
+    g_assert_true(ipop_link_create(node->link, 2, true, NULL));
+    ipop_link_check(node->link); /* as of now: impatient */
+    ipop_link_tick(node->link, ipop_clock_now() + IPOP_SECOND);
+    g_assert_cmpuint(node->doubts, ==, 1);
     twin_free(twin);
 }
 
@@ -417,6 +468,8 @@ int main(int argc, char **argv) {
     g_test_add_data_func("/link/held-is-used/by-controlling", GINT_TO_POINTER(0), test_held_is_used_when_needed);
     g_test_add_data_func("/link/held-is-used/by-controlled", GINT_TO_POINTER(1), test_held_is_used_when_needed);
     g_test_add_func("/link/held-is-used/after-silence", test_held_is_used_after_silence);
+    g_test_add_func("/link/relay-waits-for-direct", test_relay_waits_for_direct);
+    g_test_add_func("/link/doubt", test_doubt);
     g_test_add_func("/link/offline-takes-any", test_offline_takes_any);
     g_test_add_func("/link/unconnected-is-closed", test_unconnected_is_closed);
     g_test_add_func("/link/trim-200-times", test_trim_and_again);

@@ -147,6 +147,10 @@ static void changed(void *data) {
     ((TwinNode *)data)->changes++;
 }
 
+static void doubt(void *data) {
+    ((TwinNode *)data)->doubts++;
+}
+
 static void candidates(void *data, uint32_t generation, const char *ufrag, const char *pwd, const IpopCandidate *list,
                        unsigned n, bool end) {
 }
@@ -202,6 +206,7 @@ static void node_start(TwinNode *node, const uint8_t peer_key[static IPOP_KEY_BY
         .transport_new = transport_new,
         .changed = changed,
         .explain = explain,
+        .doubt = doubt,
         .candidates = candidates,
     };
     node->tunnel_peer = ipop_tunnel_add_peer(node->tunnel, node);

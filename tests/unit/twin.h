@@ -24,6 +24,7 @@ typedef struct {
     unsigned transports; /* made so far */
     unsigned changes;
     unsigned mtu, holes; /* as last told; how often */
+    unsigned doubts; /* told so far */
 } TwinNode;
 
 struct Twin {

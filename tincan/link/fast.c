@@ -23,7 +23,7 @@ typedef union {
 struct IpopFast {
     unsigned refs;  /* main thread: one of the owner, one of each path */
     int fd;         /* ours; once closed, a duplicate of the negotiator's */
-    int negotiator; /* a duplicate, to end GRO on it */
+    int negotiator; /* a duplicate, to end GRO on it; -1: the socket is on a port of its own */
     Address local;
 };
 
@@ -35,6 +35,7 @@ typedef struct {
     bool segmentation;    /* UDP_SEGMENT has worked: what is refused from then on has another reason */
     bool no_segmentation; /* the device refused it */
     bool one_by_one;      /* nor is there sendmmsg */
+    bool routed; /* when it was made, the system took that local address for the way there, too */
 } FastPath;
 
 static void set(int fd, int level, int name, int value) {
@@ -95,7 +96,8 @@ static int open_beside(int negotiator, Address *ret_local) {
 static void fast_unref(IpopFast *fast) {
     if (--fast->refs > 0)
         return;
-    close(fast->negotiator);
+    if (fast->negotiator >= 0)
+        close(fast->negotiator);
     close(fast->fd);
     g_free(fast);
 }
@@ -219,7 +221,7 @@ static unsigned send_train(IpopPath *base, const uint8_t *train, size_t n, size_
 
 static void unglue(IpopPath *base) {
     set(base->fd, IPPROTO_UDP, UDP_GRO, 0);
-    set(((FastPath *)base)->fast->negotiator, IPPROTO_UDP, UDP_GRO, 0);
+    set(((FastPath *)base)->fast->negotiator, IPPROTO_UDP, UDP_GRO, 0); /* fails quietly where there is none */
 }
 
 static void release(IpopPath *base) {
@@ -241,20 +243,104 @@ static bool make_address(const char *ip, uint16_t port, const Address *like, Add
     return inet_pton(AF_INET6, ip, &ret->in6.sin6_addr) == 1;
 }
 
-IpopPath *ipop_fast_path(IpopFast *fast, const char *ip, uint16_t port) {
-    FastPath *path = g_new0(FastPath, 1);
-    if (!make_address(ip, port, &fast->local, &path->to, &path->to_n)) {
-        g_free(path);
+/* --- a path whose local address is gone --- */
+
+static bool same_host(const Address *a, const Address *b) {
+    return a->any.sa_family == AF_INET ? a->in.sin_addr.s_addr == b->in.sin_addr.s_addr
+                                       : IN6_ARE_ADDR_EQUAL(&a->in6.sin6_addr, &b->in6.sin6_addr);
+}
+
+static bool is_any(const Address *a) {
+    return same_host(a, &(Address){.any.sa_family = a->any.sa_family});
+}
+
+/* The address that the system would take to get there. */
+static bool find_source(const FastPath *path, Address *ret) {
+    socklen_t n = sizeof *ret;
+    int fd = socket(path->to.any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool good = fd >= 0 && connect(fd, &path->to.any, path->to_n) == 0 && getsockname(fd, &ret->any, &n) == 0;
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
+/* Is the address still the host's? */
+static bool can_bind(const Address *address, socklen_t n) {
+    Address local = *address;
+    *(local.any.sa_family == AF_INET ? &local.in.sin_port : &local.in6.sin6_port) = 0;
+    int fd = socket(local.any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool good = fd >= 0 && bind(fd, &local.any, n) == 0;
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
+/* Of no negotiator, on all addresses: it follows every further change by itself. */
+static IpopFast *fast_new_anywhere(sa_family_t family) {
+    IpopFast fast = {.fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), .negotiator = -1};
+    socklen_t n = sizeof fast.local;
+    fast.local.any.sa_family = family;
+    if (fast.fd < 0)
         return NULL;
-    }
+    forbid_fragments(fast.fd, family == AF_INET6);
+    set_buffers(fast.fd);
+    set(fast.fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    set(fast.fd, IPPROTO_UDP, UDP_GRO, 1);
+    if (bind(fast.fd, &fast.local.any, family == AF_INET ? sizeof fast.local.in : sizeof fast.local.in6) == 0 &&
+        getsockname(fast.fd, &fast.local.any, &n) == 0)
+        return g_memdup2(&fast, sizeof fast);
+    close(fast.fd);
+    return NULL;
+}
+
+static IpopPath *path_new(IpopFast *fast, const Address *to, socklen_t to_n);
+
+static void format(const Address *source, const Address *local, char ret[static IPOP_PATH_ADDRESS]) {
+    bool ip4 = source->any.sa_family == AF_INET;
+    char ip[INET6_ADDRSTRLEN];
+    inet_ntop(source->any.sa_family, ip4 ? (const void *)&source->in.sin_addr : &source->in6.sin6_addr, ip, sizeof ip);
+    g_snprintf(ret, IPOP_PATH_ADDRESS, ip4 ? "%s:%u" : "[%s]:%u", ip, ntohs(ip4 ? local->in.sin_port : local->in6.sin6_port));
+}
+
+static IpopPath *rebind(IpopPath *base, char ret_local[static IPOP_PATH_ADDRESS]) {
+    const FastPath *path = (FastPath *)base;
+    const Address *local = &path->fast->local;
+    Address source;
+    if (is_any(local) || !find_source(path, &source) || same_host(&source, local) ||
+        (!path->routed && can_bind(local, path->to_n)))
+        return NULL;
+    IpopFast *fast = fast_new_anywhere(local->any.sa_family);
+    if (!fast)
+        return NULL;
+    IpopPath *other = path_new(fast, &path->to, path->to_n);
+    other->burst = base->burst;
+    format(&source, &fast->local, ret_local);
+    return other;
+}
+
+/* --- making one --- */
+
+static IpopPath *path_new(IpopFast *fast, const Address *to, socklen_t to_n) {
+    FastPath *path = g_new0(FastPath, 1);
+    Address source;
     path->base = (IpopPath){.refs = 1,
                             .fd = fast->fd,
                             .around = fast->local.any.sa_family == AF_INET6 ? 40 + 8 : 20 + 8,
                             .send = send_train,
                             .send_fragmented = send_fragmented,
                             .unglue = unglue,
+                            .rebind = rebind,
                             .release = release};
     path->fast = fast;
+    path->to = *to;
+    path->to_n = to_n;
+    path->routed = find_source(path, &source) && same_host(&source, &fast->local);
     fast->refs++;
     return &path->base;
+}
+
+IpopPath *ipop_fast_path(IpopFast *fast, const char *ip, uint16_t port) {
+    Address to;
+    socklen_t to_n;
+    return make_address(ip, port, &fast->local, &to, &to_n) ? path_new(fast, &to, to_n) : NULL;
 }

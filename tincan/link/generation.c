@@ -2,18 +2,24 @@
 #include "tincan/link/internal.h"
 
 #define CLOSE_OLD_MS 5000
-#define DOUBT IPOP_SECOND /* what carries and leaves us so long without an answer may be dead */
 #define CONTROLLED_WAIT (3 * IPOP_SECOND) /* then the controlled side begins the handshake, too */
 /* A generation beside a link that is online is closed: so long after it connected when we did not move to it, and so long
  * after its beginning when it did not connect (signalling is less patient). */
 #define UNUSED_LIMIT (20 * IPOP_SECOND)
 #define UNCONNECTED_LIMIT (60 * IPOP_SECOND)
 
-void ipop_generation_drop_path(IpopGeneration *generation) {
+static void drop_path(IpopGeneration *generation) {
     if (!generation->path)
         return;
     ipop_tunnel_ignore(generation->link->tunnel_peer, generation->path);
     g_clear_pointer(&generation->path, ipop_path_unref);
+}
+
+void ipop_generation_take_path(IpopGeneration *generation, IpopPath *path) {
+    const IpopLink *link = generation->link;
+    drop_path(generation);
+    generation->path = ipop_path_ref(path);
+    ipop_tunnel_listen(link->tunnel_peer, path);
 }
 
 void ipop_generation_free(IpopGeneration *generation) {
@@ -21,7 +27,7 @@ void ipop_generation_free(IpopGeneration *generation) {
         return;
     if (generation->transport)
         generation->transport->ops->close(generation->transport);
-    ipop_generation_drop_path(generation);
+    drop_path(generation);
     g_free(generation);
 }
 
@@ -49,19 +55,10 @@ IpopGeneration *ipop_generation_find(IpopLink *link, uint32_t number) {
     return link->carrying && link->carrying->number == number ? link->carrying : NULL;
 }
 
-/* What carries owes us an answer: to check_life's ping, or to the one sent when the newest was held back. */
-static bool in_doubt(const IpopLink *link, int64_t now) {
-    int64_t heard = atomic_load_explicit(&ipop_tunnel_peer_counters(link->tunnel_peer)->last_heard, memory_order_relaxed);
-    int64_t asked = link->asked;
-    if (!asked && heard < link->newest->since)
-        asked = link->newest->since;
-    return asked && now - asked >= DOUBT;
-}
-
-/* Nothing is won by going from one relay to another, unless the first one died. */
+/* Nothing is won by going to a relay, unless what carries died. */
 bool ipop_generation_worth_moving(const IpopLink *link, int64_t now) {
-    bool relays = link->newest->info.relayed && link->carrying && link->carrying->info.relayed;
-    return !relays || !link->online || in_doubt(link, now);
+    bool relay = link->newest->info.relayed && link->carrying;
+    return !relay || !link->online || ipop_liveness_doubtful(&link->liveness, now);
 }
 
 /* What carries goes on as if there had been no other. */
@@ -74,15 +71,15 @@ void ipop_generation_check_newest(IpopLink *link, int64_t now) {
     IpopGeneration *newest = link->newest;
     if (!newest || newest == link->carrying || link->handshake)
         return;
+    int64_t waited = now - newest->since;
+    bool doubtful = link->online && ipop_liveness_doubtful(&link->liveness, now);
     if (newest->held && ipop_generation_worth_moving(link, now)) {
         newest->held = false;
         newest->since = now;
         ipop_keys_begin(link, newest, now);
-        return;
-    }
-    int64_t waited = now - newest->since;
-    if (link->online && waited >= (newest->path ? UNUSED_LIMIT : UNCONNECTED_LIMIT))
+    } else if (link->online && waited >= (newest->path ? UNUSED_LIMIT : UNCONNECTED_LIMIT)) {
         give_up_newest(link);
-    else if (newest->path && !newest->held && waited >= CONTROLLED_WAIT && waited < IPOP_KEYS_LIMIT)
+    } else if (newest->path && !newest->held && waited >= (doubtful ? 0 : CONTROLLED_WAIT) && waited < IPOP_KEYS_LIMIT) {
         ipop_keys_begin(link, newest, now);
+    }
 }

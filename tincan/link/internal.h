@@ -5,6 +5,7 @@
 
 #include "tincan/base/clock.h"
 #include "tincan/link/link.h"
+#include "tincan/link/liveness.h"
 
 typedef struct IpopGeneration IpopGeneration;
 
@@ -13,9 +14,10 @@ struct IpopGeneration {
     IpopLink *link;
     uint32_t number;
     bool controlling, has_remote;
-    bool held; /* connected, but by a relay as what carries is: no handshake as long as that lives */
+    bool held; /* connected, but by a relay, beside one that carries: no handshake as long as that lives */
     IpopTransport *transport;
     IpopTransportState state;
+    int64_t failed_at; /* the transport gave itself up, whatever the packets say; 0: not */
     IpopPath *path; /* NULL until connected */
     IpopPathInfo info;
     int64_t since; /* begun; then: to be used from then on */
@@ -55,7 +57,8 @@ struct IpopLink {
     uint64_t claims, told;                       /* those of the session that was confirmed last; 0: none */
     bool confirmed, session_initiator, online;
     int64_t session_born;
-    int64_t asked; /* since when pings go unanswered; 0: none out */
+    IpopLiveness liveness;
+    guint look_timer; /* sooner than the next tick */
 
     IpopLinkState state;
     char *reason;
@@ -66,11 +69,19 @@ struct IpopLink {
 /* False when that is no news. reason may be NULL. */
 bool ipop_link_set_state(IpopLink *link, IpopLinkState state, const char *reason);
 
+/* Looks whether the peer is there, and does what follows; plans the next look. */
+void ipop_link_look(IpopLink *link, int64_t now);
+
+/* The next look asks the peer at once. */
+void ipop_link_ask(IpopLink *link, int64_t now);
+
 /* --- generation.c --- */
 
 /* Closes the transport; accepts NULL. */
 void ipop_generation_free(IpopGeneration *generation);
-void ipop_generation_drop_path(IpopGeneration *generation);
+
+/* Its path from now on, instead of the one that it had. Takes a reference. */
+void ipop_generation_take_path(IpopGeneration *generation, IpopPath *path);
 
 /* The newest or the carrying one, by its number; NULL when it is neither. */
 IpopGeneration *ipop_generation_find(IpopLink *link, uint32_t number);
@@ -81,7 +92,8 @@ void ipop_generation_move(IpopLink *link);
 /* False while the newest one would be no gain. */
 bool ipop_generation_worth_moving(const IpopLink *link, int64_t now);
 
-/* Once a second: begins the handshake of the newest generation when it is time, and closes what came to nothing. */
+/* Once a second, and while in doubt: begins the handshake of the newest generation when it is time, and closes what came to
+ * nothing. */
 void ipop_generation_check_newest(IpopLink *link, int64_t now);
 
 /* --- keys.c --- */

@@ -5,9 +5,8 @@
 #include <sodium.h>
 #include <string.h>
 
-#define PING_IDLE (5 * IPOP_SECOND)    /* nothing heard for so long: ask */
-#define PING_WAITING (2 * IPOP_SECOND) /* the same while we send */
-#define DEAD_AFTER (9 * IPOP_SECOND)   /* nothing heard for so long, though asked */
+#define UNDER_WAY (8 * IPOP_SECOND)    /* so long a new generation may take before another one is asked for */
+#define FAILED_LIMIT (5 * IPOP_SECOND) /* a transport that gave itself up may come back in this time */
 #define RESPONDER_REKEY_SLACK (10 * IPOP_SECOND)
 
 static const IpopTunnelCounters *counters(const IpopLink *link) {
@@ -48,6 +47,7 @@ static void on_state(void *user, IpopTransportState state, const char *why) {
     IpopGeneration *generation = user;
     IpopLink *link = generation->link;
     generation->state = state;
+    generation->failed_at = state == IPOP_TRANSPORT_FAILED ? ipop_clock_now() : 0;
     if (link->online || generation != link->newest)
         return;
     if (state == IPOP_TRANSPORT_FAILED) {
@@ -77,10 +77,8 @@ static void on_path(void *user, IpopPath *path, const IpopPathInfo *info) {
     IpopLink *link = generation->link;
     int64_t now = ipop_clock_now();
     bool first = !generation->path;
-    ipop_generation_drop_path(generation);
-    generation->path = ipop_path_ref(path);
+    ipop_generation_take_path(generation, path);
     generation->info = *info;
-    ipop_tunnel_listen(link->tunnel_peer, path);
     if (generation == link->carrying) {
         ipop_tunnel_set_path(link->tunnel_peer, path);
         ipop_tunnel_ping(link->tunnel_peer);
@@ -93,11 +91,13 @@ static void on_path(void *user, IpopPath *path, const IpopPathInfo *info) {
         on_connected(link, generation, now);
     generation->held = !ipop_generation_worth_moving(link, now);
     if (generation->held) {
-        ipop_tunnel_ping(link->tunnel_peer); /* is it alive, as we believe? */
+        /* Is what carries alive, as we believe? */
+        if (!link->liveness.asked)
+            ipop_link_ask(link, now);
         return;
     }
     generation->since = now;
-    if (generation->controlling)
+    if (generation->controlling || (link->online && ipop_liveness_doubtful(&link->liveness, now)))
         ipop_keys_begin(link, generation, now);
 }
 
@@ -134,7 +134,8 @@ static void close_all(IpopLink *link) {
     link->number = 0;
     link->confirmed = link->online = false;
     link->claims = link->told = 0;
-    link->asked = 0;
+    g_clear_handle_id(&link->look_timer, g_source_remove);
+    link->liveness = (IpopLiveness){0};
     ipop_tunnel_drop_sessions(link->tunnel_peer);
     ipop_tunnel_set_path(link->tunnel_peer, NULL);
 }
@@ -211,7 +212,7 @@ void ipop_link_trim(IpopLink *link, const char *why) {
 /* False when that is no news. */
 static bool come_online(IpopLink *link) {
     link->online = true;
-    link->asked = 0;
+    ipop_liveness_answered(&link->liveness);
     return ipop_link_set_state(link, IPOP_LINK_ONLINE, online_reason(link));
 }
 
@@ -256,27 +257,81 @@ void ipop_link_bye(IpopLink *link) {
 }
 
 void ipop_link_pong(IpopLink *link) {
-    link->asked = 0;
+    ipop_liveness_answered(&link->liveness);
     if (link->confirmed && !link->online)
         come_online(link);
 }
 
-/* Online means heard from: ask when it is silent, give up when it stays so. */
-static void check_life(IpopLink *link, int64_t now) {
-    int64_t heard = atomic_load_explicit(&counters(link)->last_heard, memory_order_relaxed);
-    int64_t sent = atomic_load_explicit(&counters(link)->last_sent, memory_order_relaxed);
-    int64_t silent = now - heard;
-    if (silent < PING_WAITING || (silent < PING_IDLE && sent <= heard)) {
-        ipop_link_pong(link);
+/* --- life --- */
+
+/* An attempt at another way is under way already, or has one for us. */
+static bool has_prospect(const IpopLink *link, int64_t now) {
+    return link->newest != link->carrying && (link->newest->path || now - link->newest->since < UNDER_WAY);
+}
+
+static gboolean look_again(gpointer data) {
+    IpopLink *link = data;
+    int64_t now = ipop_clock_now();
+    link->look_timer = 0;
+    ipop_link_look(link, now);
+    ipop_generation_check_newest(link, now);
+    return G_SOURCE_REMOVE;
+}
+
+void ipop_link_look(IpopLink *link, int64_t now) {
+    const IpopTunnelCounters *c = counters(link);
+    IpopLivenessFacts facts = {
+        .now = now,
+        .heard = atomic_load_explicit(&c->last_heard, memory_order_relaxed),
+        .sent = atomic_load_explicit(&c->last_sent, memory_order_relaxed),
+        .received = atomic_load_explicit(&c->recv_packets, memory_order_relaxed),
+        .rtt = atomic_load_explicit(&c->rtt, memory_order_relaxed),
+    };
+    int64_t again;
+    g_clear_handle_id(&link->look_timer, g_source_remove);
+    if (!link->confirmed)
         return;
-    }
-    if (!link->asked)
-        link->asked = now;
-    ipop_tunnel_ping(link->tunnel_peer);
-    if (link->online && silent >= DEAD_AFTER && now - link->asked >= DEAD_AFTER / 2) {
+    unsigned todo = ipop_liveness_look(&link->liveness, &facts, &again);
+    if (!link->liveness.asked && !link->online)
+        come_online(link);
+    if (todo & IPOP_LIVENESS_DO_PING)
+        ipop_tunnel_ping(link->tunnel_peer);
+    if (todo & IPOP_LIVENESS_DO_GIVE_UP && link->online) {
         link->online = false;
         ipop_link_set_state(link, IPOP_LINK_FAILED, "the peer stopped answering");
     }
+    if (todo & IPOP_LIVENESS_DO_DOUBT && link->online && !has_prospect(link, now))
+        link->env->doubt(link->peer);
+    if (again < now + IPOP_SECOND)
+        link->look_timer = g_timeout_add((guint)((again - now) / 1000) + 1, look_again, link);
+}
+
+void ipop_link_ask(IpopLink *link, int64_t now) {
+    ipop_liveness_ask(&link->liveness, now, IPOP_LIVENESS_SOON, atomic_load_explicit(&counters(link)->rtt, memory_order_relaxed));
+    ipop_link_look(link, now);
+}
+
+void ipop_link_check(IpopLink *link) {
+    IpopGeneration *carrying = link->carrying;
+    char local[sizeof carrying->info.local_addr];
+    IpopPath *path = carrying && carrying->path && carrying->path->rebind ? carrying->path->rebind(carrying->path, local) : NULL;
+    if (path) {
+        ipop_generation_take_path(carrying, path);
+        g_strlcpy(carrying->info.local_addr, local, sizeof local);
+        ipop_tunnel_set_path(link->tunnel_peer, path);
+        ipop_path_unref(path);
+    }
+    ipop_link_ask(link, ipop_clock_now());
+}
+
+/* The packets may go on by a path that the transport has given up, but nothing would mend it any more. */
+static void check_transport(IpopLink *link, int64_t now) {
+    IpopGeneration *carrying = link->carrying;
+    if (!link->online || !carrying->failed_at || now - carrying->failed_at < FAILED_LIMIT)
+        return;
+    carrying->failed_at = 0;
+    if (!has_prospect(link, now))
+        link->env->doubt(link->peer);
 }
 
 static void check_key(IpopLink *link, int64_t now) {
@@ -293,10 +348,10 @@ static void check_key(IpopLink *link, int64_t now) {
 }
 
 void ipop_link_tick(IpopLink *link, int64_t now) {
-    if (link->confirmed) {
-        check_life(link, now);
+    ipop_link_look(link, now);
+    if (link->confirmed)
         check_key(link, now);
-    }
+    check_transport(link, now);
     ipop_generation_check_newest(link, now);
 }
 

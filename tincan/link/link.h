@@ -1,9 +1,9 @@
 /* link.h - the link to one peer: transports come and go beneath it (generations), a Noise session runs above them.
  *
  * A new generation is made beside the one that carries; the link moves over when a handshake by the new one is confirmed.
- * None is begun where both are relayed, as long as the old one is alive; one that came to nothing is closed.
- * The link is online from authenticated data alone, never from what ICE believes: it goes offline when authenticated pings
- * stay unanswered, and comes back by itself when something authentic arrives. Main thread.
+ * To one that is relayed it moves only when the old one leaves us without an answer; one that came to nothing is closed.
+ * The link is online from authenticated data alone, never from what ICE believes (liveness.h): it goes offline when
+ * authenticated pings stay unanswered, and comes back by itself when something authentic arrives. Main thread.
  */
 #pragma once
 
@@ -47,6 +47,8 @@ typedef struct {
     void (*changed)(void *peer);
     /* The sentence for an attempt that no check of was answered; owned by the caller. */
     char *(*explain)(void *peer, const IpopAttempt *attempt);
+    /* It carries, but leaves us without an answer, or will not last: another generation should be tried beside it. */
+    void (*doubt)(void *peer);
     void (*candidates)(void *peer, uint32_t generation, const char *ufrag, const char *pwd,
                        const IpopCandidate *candidates, unsigned n, bool end);
 } IpopLinkEnv;
@@ -77,6 +79,10 @@ void ipop_link_pong(IpopLink *link);
 
 /* A handshake message that came in by a path's own socket. */
 void ipop_link_handshake(IpopLink *link, const IpopPath *path, const uint8_t *message, size_t n);
+
+/* Something happened that may have ended the path (the network changed, the host slept): asks the peer at once, from another
+ * socket where the path's own leads nowhere any more. */
+void ipop_link_check(IpopLink *link);
 
 /* Once a second: pings, rekeys, finds out what died. */
 void ipop_link_tick(IpopLink *link, int64_t now);

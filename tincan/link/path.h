@@ -16,6 +16,8 @@
 #define IPOP_TRAIN_BYTES 65000
 #define IPOP_TRAIN_RELAYED 8 /* a TURN server reads them one by one, from a buffer that longer trains overflow */
 
+#define IPOP_PATH_ADDRESS 54 /* "[" IPv6 address "]:" port and the end of the string */
+
 typedef struct IpopPath IpopPath;
 
 struct IpopPath {
@@ -34,6 +36,9 @@ struct IpopPath {
     unsigned (*send_fragmented)(IpopPath *path, const uint8_t *train, size_t n, size_t segment);
     /* Called when something of the negotiator's came in glued to a train: stop joining. NULL where fd is -1. */
     void (*unglue)(IpopPath *path);
+    /* Main thread, and NULL where fd is -1: a path to the same address by a socket of its own, with the local address as text,
+     * where this one's local address is no longer the host's way there. NULL: it still is, or there is no way. */
+    IpopPath *(*rebind)(IpopPath *path, char ret_local[static IPOP_PATH_ADDRESS]);
     void (*release)(IpopPath *path); /* main thread */
 };
 

@@ -21,8 +21,8 @@ typedef enum {
 /* What is known of the pair in use. */
 typedef struct {
     IpopCandidateType local_type, remote_type;
-    char local_addr[INET6_ADDRSTRLEN + 8]; /* "192.0.2.1:4711", "[2001:db8::1]:4711" */
-    char remote_addr[INET6_ADDRSTRLEN + 8];
+    char local_addr[IPOP_PATH_ADDRESS]; /* "192.0.2.1:4711", "[2001:db8::1]:4711" */
+    char remote_addr[IPOP_PATH_ADDRESS];
     bool relayed; /* either type is relay */
 } IpopPathInfo;
 

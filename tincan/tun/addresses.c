@@ -56,7 +56,7 @@ static int on_link(const struct nlmsghdr *message, void *user) {
     read_attributes(message, sizeof *info, attributes);
     const char *name = attributes[IFLA_IFNAME] ? mnl_attr_get_str(attributes[IFLA_IFNAME]) : "";
     bool ignored = g_strcmp0(name, look->except) == 0 || (look->ignore && g_strv_contains(look->ignore, name));
-    if (!ignored && info->ifi_flags & IFF_UP && !(info->ifi_flags & IFF_LOOPBACK))
+    if (!ignored && info->ifi_flags & IFF_UP && info->ifi_flags & IFF_RUNNING && !(info->ifi_flags & IFF_LOOPBACK))
         g_hash_table_insert(look->links, GINT_TO_POINTER(info->ifi_index), GINT_TO_POINTER(1));
     return MNL_CB_OK;
 }
@@ -215,13 +215,15 @@ char **ipop_addresses_list(const char *except, const char *const *ignore) {
 struct IpopAddressWatch {
     char *except;
     char **ignore;
-    void (*changed)(void *user);
+    void (*changed)(void *user, IpopNetworkChange change);
     void *user;
     struct mnl_socket *socket;
     guint readable; /* source ids */
     guint timer;
     int64_t burst;  /* when the first message of the present burst came */
+    int64_t looked; /* last */
     char *state;    /* addresses and default routes as last seen */
+    char *before;   /* and before there was no address; NULL while there is one */
 };
 
 static int compare_texts(const void *a, const void *b) {
@@ -229,27 +231,48 @@ static int compare_texts(const void *a, const void *b) {
 }
 
 /* Sorted text of the list and the default routes, or NULL when the kernel would not say. (g_free) */
-static char *watch_state(const IpopAddressWatch *watch) {
+static char *watch_state(const IpopAddressWatch *watch, bool *ret_none) {
     g_auto(Look) look;
     if (!look_around(&look, watch->except, (const char *const *)watch->ignore))
         return NULL;
     g_autoptr(GPtrArray) all = interleave(look.addresses);
+    *ret_none = all->len == 0;
     g_ptr_array_extend_and_steal(all, g_ptr_array_ref(look.routes));
     g_ptr_array_sort(all, compare_texts);
     g_ptr_array_add(all, NULL);
     return g_strjoinv("\n", (char **)all->pdata);
 }
 
+/* Takes the new state. False when that is no news. */
+static bool compare(IpopAddressWatch *watch, char *state, bool none, IpopNetworkChange *ret) {
+    bool same = g_strcmp0(state, watch->state) == 0;
+    if (same || (none && watch->before)) {
+        g_free(state);
+        return false;
+    }
+    *ret = none ? IPOP_NETWORK_GONE : g_strcmp0(state, watch->before) == 0 ? IPOP_NETWORK_BACK : IPOP_NETWORK_OTHER;
+    g_free(watch->before);
+    watch->before = none ? g_steal_pointer(&watch->state) : NULL;
+    g_free(watch->state);
+    watch->state = state;
+    return true;
+}
+
+void ipop_address_watch_look(IpopAddressWatch *watch) {
+    bool none;
+    IpopNetworkChange change;
+    g_clear_handle_id(&watch->timer, g_source_remove);
+    watch->burst = 0;
+    watch->looked = ipop_clock_now();
+    char *state = watch_state(watch, &none);
+    if (state && compare(watch, state, none, &change))
+        watch->changed(watch->user, change); /* last: it may free the watch */
+}
+
 static gboolean on_quiet(void *user) {
     IpopAddressWatch *watch = user;
     watch->timer = 0;
-    watch->burst = 0;
-    g_autofree char *state = watch_state(watch);
-    if (!state || g_strcmp0(state, watch->state) == 0)
-        return G_SOURCE_REMOVE;
-    g_free(watch->state);
-    watch->state = g_steal_pointer(&state);
-    watch->changed(watch->user); /* last: it may free the watch */
+    ipop_address_watch_look(watch);
     return G_SOURCE_REMOVE;
 }
 
@@ -269,10 +292,17 @@ static bool matters(const struct nlmsghdr *message) {
     return ((const struct rtmsg *)mnl_nlmsg_get_payload(message))->rtm_dst_len == 0;
 }
 
+/* Something was lost, which a path may use. */
+static bool is_loss(const struct nlmsghdr *message) {
+    return message->nlmsg_type == RTM_DELADDR || message->nlmsg_type == RTM_DELLINK ||
+           (message->nlmsg_type == RTM_NEWLINK &&
+            !(((const struct ifinfomsg *)mnl_nlmsg_get_payload(message))->ifi_flags & IFF_RUNNING));
+}
+
 static gboolean on_readable(int fd, GIOCondition condition, void *user) {
     IpopAddressWatch *watch = user;
     char buffer[BUFFER_SIZE];
-    bool look = false;
+    bool look = false, loss = false;
     for (int i = 0; i < READS_PER_TURN; i++) {
         ssize_t n = mnl_socket_recvfrom(watch->socket, buffer, sizeof buffer);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -282,15 +312,20 @@ static gboolean on_readable(int fd, GIOCondition condition, void *user) {
             continue;
         }
         int left = (int)n;
-        for (const struct nlmsghdr *m = (void *)buffer; mnl_nlmsg_ok(m, left); m = mnl_nlmsg_next(m, &left))
+        for (const struct nlmsghdr *m = (void *)buffer; mnl_nlmsg_ok(m, left); m = mnl_nlmsg_next(m, &left)) {
             look = look || matters(m);
+            loss = loss || is_loss(m);
+        }
     }
-    if (look)
+    if (loss && ipop_clock_now() - watch->looked >= QUIET_US)
+        ipop_address_watch_look(watch);
+    else if (look)
         look_soon(watch);
     return G_SOURCE_CONTINUE;
 }
 
-IpopAddressWatch *ipop_address_watch_new(const char *except, void (*changed)(void *user), void *user, GError **error) {
+IpopAddressWatch *ipop_address_watch_new(const char *except, void (*changed)(void *user, IpopNetworkChange change), void *user,
+                                         GError **error) {
     struct mnl_socket *socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
     unsigned groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
     if (!socket || mnl_socket_bind(socket, groups, MNL_SOCKET_AUTOPID) < 0) {
@@ -303,7 +338,8 @@ IpopAddressWatch *ipop_address_watch_new(const char *except, void (*changed)(voi
     IpopAddressWatch *watch = g_new0(IpopAddressWatch, 1);
     *watch = (IpopAddressWatch){.except = g_strdup(except), .changed = changed, .user = user, .socket = socket};
     watch->readable = g_unix_fd_add(mnl_socket_get_fd(socket), G_IO_IN, on_readable, watch);
-    watch->state = watch_state(watch);
+    bool none;
+    watch->state = watch_state(watch, &none);
     return watch;
 }
 
@@ -322,5 +358,6 @@ void ipop_address_watch_free(IpopAddressWatch *watch) {
     g_strfreev(watch->ignore);
     g_free(watch->except);
     g_free(watch->state);
+    g_free(watch->before);
     g_free(watch);
 }

@@ -13,11 +13,12 @@ def long_only(test):
 
 
 class LabTest(unittest.TestCase):
-    """world is set by the runner, and long, when tests shall run at full length. The first line of a test's docstring is its
-    title."""
+    """world is set by the runner; long, when tests shall run at full length; repeat, how often an event that is measured shall
+    happen. The first line of a test's docstring is its title."""
 
     world = None
     long = False
+    repeat = 1
     notes = ()
 
     def setUp(self):

@@ -30,8 +30,8 @@ class Internet:
         self.ns.nft(_NO_PRIVATE)
 
     def attach(self, namespace, ip4=(), ip6=(), behind6=None):
-        """Gives the namespace an interface "wan" with the addresses, and the default routes. behind6: an IPv6 prefix that is
-        routed to the first IPv6 address."""
+        """Gives the namespace an interface "wan" with the addresses, and the default routes; the name of the other end. behind6:
+        an IPv6 prefix that is routed to the first IPv6 address."""
         self._links += 1
         port = f"p{self._links}"
         self.ns.ip(f"link add {port} type veth peer name wan netns {namespace.name}",
@@ -45,6 +45,13 @@ class Internet:
         if ip6:
             lines.append(f"route add ::/0 via {GATEWAY6} dev wan src {ip6[0]}")
         namespace.ip(*lines)
+        return port
+
+    def move(self, namespace, port, old, new):
+        """The provider gives the namespace, attached at that port, another IPv4 address."""
+        self.ns.ip(f"route del {old} dev {port}", f"route add {new} dev {port}")
+        namespace.ip(f"addr del {old}/32 dev wan", f"addr add {new}/32 dev wan", f"route replace {GATEWAY} dev wan",
+                     f"route replace default via {GATEWAY} src {new}")
 
     def addresses(self, real=False):
         """A new site's number with its public IPv4 and IPv6 address; neighbours are in different IPv4 ranges. real: the IPv4

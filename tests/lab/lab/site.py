@@ -54,6 +54,39 @@ class Site:
             namespace.close()
         self._uplink.release(self._number)
 
+    # --- what may happen to it
+
+    def renumber(self, host):
+        """The host gets another address in the private network, as by DHCP."""
+        net, last = host.ip4.rsplit(".", 1)
+        new = f"{net}.{int(last) + 100 if int(last) < 100 else int(last) - 100}"
+        host.ns.ip(f"addr del {host.ip4}/24 dev eth0", f"addr add {new}/24 dev eth0", f"route replace default via {net}.1")
+        host.ip4 = new
+
+    def move(self):
+        """The outermost router, or the public host itself, gets another public address."""
+        _, new, _ = self._uplink.addresses()
+        self._uplink.move(self.routers[0] if self.routers else self.host.ns, self._port, self.ip4, new)
+        self.ip4 = new
+        if not self.routers:
+            self.host.ip4 = new
+
+    def rebind(self):
+        """The router forgets its mappings; new ones get other ports."""
+        self.router.nft("flush chain ip nat postrouting\nadd rule ip nat postrouting oifname wan masquerade random")
+        self.router.run("conntrack", "-F")
+
+    def plug(self, host, name, last, metric):
+        """Gives a host of another site an interface in this private network, with a default route."""
+        net = self.host.ip4.rsplit(".", 1)[0]
+        self.router.ip(f"link add q{last} type veth peer name {name} netns {host.ns.name}", f"link set q{last} master lan up")
+        host.ns.ip(f"addr add {net}.{last}/24 dev {name}", f"link set {name} up",
+                   f"route add default via {net}.1 dev {name} metric {metric}")
+
+    def cable(self, host, state):
+        """state "down": out at the router's end; "up": in again."""
+        self.router.ip(f"link set p{int(host.ip4.rsplit('.', 1)[1]) % 100} {state}")
+
     def _namespace(self, label):
         self._namespaces.append(self._make(label))
         return self._namespaces[-1]
@@ -61,7 +94,7 @@ class Site:
     def _public_host(self, uplink):
         ns = self._namespace(self.kind)
         ip4, ip6 = "" if self.kind == "v6only" else self.ip4, self.ip6
-        uplink.attach(ns, [ip4] if ip4 else [], [ip6] if ip6 else [])
+        self._port = uplink.attach(ns, [ip4] if ip4 else [], [ip6] if ip6 else [])
         if self.kind == "hostfw":
             ns.nft(nat.HOST_FIREWALL)
         self.hosts.append(Host(ns, ip4, ip6))
@@ -75,7 +108,7 @@ class Site:
         router = self._namespace(f"{kind}-router")
         self.routers.append(router)
         router.sysctl("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
-        uplink.attach(router, [self.ip4], *([[self.ip6], f"{lan6}/64"] if routed6 else []))
+        self._port = uplink.attach(router, [self.ip4], *([[self.ip6], f"{lan6}/64"] if routed6 else []))
         router.ip("link add lan type bridge", f"addr add {lan}.1/24 dev lan", "link set lan up",
                   *([f"addr add {lan6}1/64 dev lan nodad"] if routed6 else []))
         router.nft(nat.rules(kind, self.ip4, f"{lan}.2"))
