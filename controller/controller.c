@@ -45,8 +45,6 @@ static void housekeeping(IpopController *c, int64_t now) {
             c->housekeeping_at = c->login_at + wait_time;
         }
     }
-    if (c->xmpp_state == IPOP_XMPP_CONNECTED && now >= c->services_at)
-        ipop_services_ask(c);
     ipop_dataplane_refresh(c->dataplane);
 }
 
@@ -58,6 +56,10 @@ static gboolean on_timer(GSource *source, GSourceFunc callback, gpointer user) {
     if (now >= c->housekeeping_at)
         housekeeping(c, now);
     ipop_controller_wake_at(c, c->housekeeping_at);
+    if (c->xmpp_state == IPOP_XMPP_CONNECTED && now >= c->services_at)
+        ipop_services_ask(c);
+    else if (c->xmpp_state == IPOP_XMPP_CONNECTED)
+        ipop_controller_wake_at(c, c->services_at);
     for (unsigned i = ipop_registry_count(c->registry); i-- > 0;) {
         IpopPeer *peer = ipop_registry_nth(c->registry, i);
         if (now >= peer->wake_at)

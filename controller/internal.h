@@ -180,6 +180,9 @@ void ipop_links_network_changed(IpopController *controller);
 /* This host was away for a while, and is back where it was: tincan asks who carries whether it still does. */
 void ipop_links_woken(IpopController *controller);
 
+/* The relays will not know the old credentials for much longer: relayed links get a new generation. */
+void ipop_links_relays_changed(IpopController *controller);
+
 /* --- signalling.c: sessions, by IQ --- */
 
 struct IpopTalk {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define RELAY_INTERVAL (IPOP_SECOND / 5) /* between two of those that are renewed for new credentials */
 #define STRANGERS_MAX 32 /* sessions at a time with nodes without a pin: each opens sockets, and any number can be made up */
 #define STRANGERS_WAIT (IPOP_SECOND / 2)
 #define RENEW_INTERVAL (2 * IPOP_SECOND) /* between new generations of a link that tincan asks for */
@@ -352,4 +353,15 @@ void ipop_links_network_changed(IpopController *c) {
 
 void ipop_links_woken(IpopController *c) {
     shake(c, 0);
+}
+
+void ipop_links_relays_changed(IpopController *c) {
+    int64_t at = ipop_clock_now();
+    for (unsigned i = 0; i < ipop_registry_count(c->registry); i++) {
+        IpopPeer *peer = ipop_registry_nth(c->registry, i);
+        if (peer->link != IPOP_POLICY_LINK_ONLINE || strcmp(peer->path, "relayed") != 0)
+            continue;
+        peer->renew_at = at += RELAY_INTERVAL;
+        ipop_links_consider(c, peer);
+    }
 }

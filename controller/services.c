@@ -2,10 +2,12 @@
 
 #include "tincan/base/secret.h"
 
+#include <string.h>
+
 /* The STUN and TURN servers that links are made with: the configured ones, and of a kind that is not configured those that
  * the account's own server offers. */
 
-#define REFRESH_MIN (60 * IPOP_SECOND)
+#define REFRESH_MIN (5 * IPOP_SECOND)
 #define REFRESH_MAX (12 * 3600 * IPOP_SECOND)
 
 static void add_turn(json_t *list, const char *server, const char *user, const char *pass, bool tcp) {
@@ -43,11 +45,16 @@ static void take_answer(IpopController *c, const char *xml, size_t n) {
         ipop_secret_free(services);
         return;
     }
+    bool renewed = c->services != NULL && memcmp(c->services->turn, services->turn, sizeof services->turn) != 0;
+    ipop_log(c->services == NULL ? IPOP_LOG_INFO : IPOP_LOG_DEBUG, "jabber", "the account's server offers stun=%u turn=%u",
+             services->n_stun, services->n_turn);
     ipop_secret_free(c->services);
     c->services = services;
     c->services_at = ipop_clock_now() + MAX(refresh_after(services), REFRESH_MIN);
-    ipop_log(IPOP_LOG_INFO, "jabber", "the account's server offers stun=%u turn=%u", services->n_stun, services->n_turn);
+    ipop_controller_wake_at(c, c->services_at);
     ipop_services_want(c);
+    if (renewed && !c->conf->turn_given)
+        ipop_links_relays_changed(c);
 }
 
 static void on_answer_1(void *user, IpopIqOutcome outcome, const char *xml, size_t n) {

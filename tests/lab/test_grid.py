@@ -3,7 +3,9 @@
 import re
 
 from lab.case import LabTest
-from lab.node import servers, wait_pair
+from lab.coturn import Coturn
+from lab.node import servers
+from lab.wait import wait_for
 
 
 def turn(world, **changes):
@@ -21,22 +23,13 @@ class Servers(LabTest):
         return (self.node(self.site(kind).host, "alice", "172.31.0.1", **keys),
                 self.node(self.site(kind).host, "bob", "172.31.0.2", **keys))
 
-    def assert_first(self, a, b):
-        """The very first attempt did it."""
-        for node, other in ((a, b), (b, a)):
-            self.assertEqual(node.peer(other)["generation"], 1, node.peer(other))
-
     def test_names(self):
-        """STUN servers given by name: the first attempt has their addresses"""
-        a, b = self.pair("home", stun=["turn.lab.test", "stun.lab.test:3478"], turn=[])
+        """STUN and TURN servers given by name: the first attempt already has what they give"""
+        a, b = self.pair("home", stun=["turn.lab.test", "stun.lab.test:3478"], turn=[turn(self.world, server="turn.lab.test")])
         self.connect(a, b, path="direct")
-        self.assert_first(a, b)
-
-    def test_relay_by_name(self):
-        """a TURN server given by name: the first attempt has a relay"""
-        a, b = self.pair("symmetric", stun=[], turn=[turn(self.world, server="turn.lab.test:3478")])
-        self.connect(a, b, path="relayed")
-        self.assert_first(a, b)
+        for node, other in ((a, b), (b, a)):
+            self.assertEqual(node.peer(other)["generation"], 1)
+            self.assertRegex(node.ipop("why", other.name).stdout, "Own addresses: host .* srflx .* relay ")
 
     def test_bad_names(self):
         """a name that does not exist is told once, and keeps nobody from the other server"""
@@ -51,7 +44,7 @@ class Servers(LabTest):
         a, b = self.pair("symmetric", stun=servers(self.world, Place)["stun"],
                          turn=[*bad, turn(self.world, server="192.0.2.11:3478")])
         self.connect(a, b, path="relayed")
-        self.assert_first(a, b)
+        self.assertEqual(a.peer(b)["generation"], 1)
         for words in (r"TURN server=192.0.2.99:3478 transport=udp bad: does not answer over UDP",
                       r"TURN server=192.0.2.10:3478 transport=udp bad: refuses these credentials"):
             a.wait_log(words, of="tincan")
@@ -68,6 +61,40 @@ class Servers(LabTest):
         status = a.ipop("status")
         self.assertIn("192.0.2.10:3478 (udp): refuses these credentials", status.stdout)
         self.assertEqual(status.returncode, 1)
+
+    def test_ejabberd(self):
+        """ejabberd tells of its own STUN and TURN (XEP-0215, mod_stun_disco): symmetric NATs meet by it"""
+        keys = dict(account=self.world.ejabberd.account(), stun=None, turn=None)
+        self.connect(*self.pair("symmetric", **keys), path="relayed")
+
+    def test_account_tcp(self):
+        """where UDP is blocked, with no line of configuration: the account's server tells of TURN over TCP"""
+        keys = dict(stun=None, turn=None)
+        a = self.node(self.site("udpblocked").host, "alice", "172.31.0.1", **keys)
+        b = self.node(self.site("home").host, "bob", "172.31.0.2", **keys)
+        self.connect(a, b, path="relayed")
+        a.wait_peer(b, lambda p: "UDP seems to be blocked in this node's network" in p["reason"], "with the reason")
+
+    def test_refresh(self):
+        """credentials that end are renewed at half their life, and the relayed link with them, without losing a packet"""
+        coturn = Coturn(self.world.broker, self.world.folder("coturn") + "/rest", self.world.DOMAIN, Coturn.SECRET)
+        self.addCleanup(coturn.stop)
+        keys = dict(account=self.world.prosody.account(domain=self.world.prosody.brief_domain), stun=None, turn=None)
+        a, b = self.pair("symmetric", **keys)
+        self.connect(a, b, path="relayed")
+        ping = self.ping(a, b.ip4, interval=0.05)
+        ping.wait_replies(3)
+        first = a.peer(b, stats=True)["stats"][0]
+
+        def renewed():
+            best = a.peer(b, stats=True)["stats"][0]
+            return (best["local_addr"], best["rem_addr"]) != (first["local_addr"], first["rem_addr"])
+
+        wait_for(lambda: f"another relay: {a.peer(b, stats=True)}", renewed, self.world.prosody.LIFETIME)
+        self.assertEqual(a.peer(b)["path"], "relayed")
+        ping.wait_replies(120)  # beyond the end of the old generation
+        sent, received = ping.stop()
+        self.assertEqual(sent, received, "packets were lost when the credentials were renewed")
 
     def test_check_blocked(self):
         """`ipop check` where UDP is blocked says so, and what still works"""

@@ -287,6 +287,20 @@ static void test_relay_to_relay_is_held(void) {
     twin_free(twin);
 }
 
+/* ... unless the old one's credentials are about to end: then the controlling side moves both. */
+static void test_stale_relay_is_left(void) {
+    Twin *twin = twin_new();
+    twin->relayed = true;
+    twin_connect(twin, 1);
+    twin_wait(twin, IPOP_LINK_ONLINE, IPOP_LINK_ONLINE);
+    const IpopPathInfo *const before[] = {ipop_link_path_info(twin->node[0].link), ipop_link_path_info(twin->node[1].link)};
+    ipop_link_relays_changed(twin->node[0].link);
+    twin_connect(twin, 2);
+    wait_moved(twin, before);
+    exchange(twin);
+    twin_free(twin);
+}
+
 static void test_direct_pair_is_taken(void) {
     Twin *twin = twin_held();
     const IpopPathInfo *const before[] = {ipop_link_path_info(twin->node[0].link), ipop_link_path_info(twin->node[1].link)};
@@ -463,6 +477,7 @@ int main(int argc, char **argv) {
     g_test_add_func("/link/death-and-revival", test_death_and_revival);
     g_test_add_func("/link/rekey", test_rekey);
     g_test_add_func("/link/relay-to-relay-is-held", test_relay_to_relay_is_held);
+    g_test_add_func("/link/stale-relay-is-left", test_stale_relay_is_left);
     g_test_add_func("/link/direct-pair-is-taken", test_direct_pair_is_taken);
     g_test_add_func("/link/direct-pair-of-what-carries", test_direct_pair_of_what_carries);
     g_test_add_data_func("/link/held-is-used/by-controlling", GINT_TO_POINTER(0), test_held_is_used_when_needed);

@@ -231,8 +231,13 @@ static const char *set_servers(IpopDaemon *daemon, const json_t *message, const 
     for (size_t i = 0; i < json_array_size(turn); i++)
         if (!get_turn(json_array_get(turn, i), &turn_servers[i]))
             return "turn";
-    ipop_servers_set(daemon->servers, stun_servers, (unsigned)json_array_size(stun), turn_servers,
-                     (unsigned)json_array_size(turn));
+    GHashTableIter iter;
+    gpointer peer;
+    g_hash_table_iter_init(&iter, daemon->peers);
+    if (ipop_servers_set(daemon->servers, stun_servers, (unsigned)json_array_size(stun), turn_servers,
+                         (unsigned)json_array_size(turn)))
+        while (g_hash_table_iter_next(&iter, NULL, &peer))
+            ipop_link_relays_changed(((IpopPeer *)peer)->link);
     return NULL;
 }
 

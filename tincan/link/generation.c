@@ -55,10 +55,12 @@ IpopGeneration *ipop_generation_find(IpopLink *link, uint32_t number) {
     return link->carrying && link->carrying->number == number ? link->carrying : NULL;
 }
 
-/* Nothing is won by going to a relay, unless what carries died. */
+/* Nothing is won by going to a relay, unless what carries died, or is one that is about to. */
 bool ipop_generation_worth_moving(const IpopLink *link, int64_t now) {
-    bool relay = link->newest->info.relayed && link->carrying;
-    return !relay || !link->online || ipop_liveness_doubtful(&link->liveness, now);
+    const IpopGeneration *carrying = link->carrying;
+    bool relay = link->newest->info.relayed && carrying;
+    return !relay || (carrying->stale && carrying->info.relayed) || !link->online ||
+           ipop_liveness_doubtful(&link->liveness, now);
 }
 
 /* What carries goes on as if there had been no other. */

@@ -14,6 +14,7 @@ struct IpopGeneration {
     IpopLink *link;
     uint32_t number;
     bool controlling, has_remote;
+    bool stale; /* relayed by what a TURN server will not know for much longer */
     bool held; /* connected, but by a relay, beside one that carries: no handshake as long as that lives */
     IpopTransport *transport;
     IpopTransportState state;

@@ -204,6 +204,11 @@ bool ipop_link_set_remote(IpopLink *link, uint32_t number, const char *ufrag, co
     return true;
 }
 
+void ipop_link_relays_changed(IpopLink *link) {
+    if (link->carrying)
+        link->carrying->stale = true;
+}
+
 void ipop_link_trim(IpopLink *link, const char *why) {
     close_all(link);
     ipop_link_set_state(link, IPOP_LINK_IDLE, why);

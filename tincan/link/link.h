@@ -69,6 +69,9 @@ bool ipop_link_create(IpopLink *link, uint32_t generation, bool controlling, GEr
 bool ipop_link_set_remote(IpopLink *link, uint32_t generation, const char *ufrag, const char *pwd,
                           const IpopCandidate *candidates, unsigned n, bool end);
 
+/* What the TURN servers know this node by is new: a relayed link moves to the next generation, be it relayed too. */
+void ipop_link_relays_changed(IpopLink *link);
+
 /* Ends everything; why may be NULL. */
 void ipop_link_trim(IpopLink *link, const char *why);
 

@@ -420,7 +420,15 @@ static IpopServer *list_add(IpopServers *servers, List *list, const List *old, c
     return server;
 }
 
-void ipop_servers_set(IpopServers *servers, const char *const *stun, unsigned n_stun, const IpopTurnServer *turn,
+static bool same_relays(const List *a, const List *b) {
+    bool same = a->n == b->n;
+    for (unsigned i = 0; same && i < a->n; i++)
+        same = strcmp(a->server[i].text, b->server[i].text) == 0 && strcmp(a->server[i].user, b->server[i].user) == 0 &&
+               strcmp(a->server[i].pass, b->server[i].pass) == 0 && a->server[i].transport == b->server[i].transport;
+    return same;
+}
+
+bool ipop_servers_set(IpopServers *servers, const char *const *stun, unsigned n_stun, const IpopTurnServer *turn,
                       unsigned n_turn) {
     List new_stun = {0}, new_turn = {0};
 
@@ -434,12 +442,14 @@ void ipop_servers_set(IpopServers *servers, const char *const *stun, unsigned n_
         server->pass = g_strdup(turn[i].pass);
         server->transport = turn[i].transport;
     }
+    bool news = !same_relays(&servers->turn, &new_turn);
     stop_round(servers);
     list_clear(&servers->stun);
     list_clear(&servers->turn);
     servers->stun = new_stun;
     servers->turn = new_turn;
     start_round(servers);
+    return news;
 }
 
 void ipop_servers_refresh(IpopServers *servers) {

@@ -58,8 +58,9 @@ IpopServers *ipop_servers_new(const IpopServersEvents *events, void *user);
 void ipop_servers_free(IpopServers *servers);
 
 /* Copies the lists: "host", "host:port", "[v6]" or "[v6]:port", port 3478 when there is none. What is no such text, and what is
- * more than IPOP_SERVERS_MAX of a kind, is left out. */
-void ipop_servers_set(IpopServers *servers, const char *const *stun, unsigned n_stun, const IpopTurnServer *turn,
+ * more than IPOP_SERVERS_MAX of a kind, is left out. True when the TURN servers, or what they know us by, are others than
+ * before. */
+bool ipop_servers_set(IpopServers *servers, const char *const *stun, unsigned n_stun, const IpopTurnServer *turn,
                       unsigned n_turn);
 
 /* A round now: the network changed. */

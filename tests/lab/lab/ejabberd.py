@@ -1,4 +1,5 @@
-"""ejabberd, with Debian's shapers and limits, its own folders, and no Erlang distribution (so no epmd and no node name)."""
+"""ejabberd, with Debian's shapers and limits, its own STUN and TURN server (which it tells its users of), its own folders, and no
+Erlang distribution (so no epmd and no node name)."""
 
 import glob
 import json
@@ -13,6 +14,8 @@ listen:
   - {{ port: 5222, ip: "::", module: ejabberd_c2s, max_stanza_size: 262144, shaper: c2s_shaper, access: c2s,
        starttls_required: true }}
   - {{ port: 5223, ip: "::", module: ejabberd_c2s, max_stanza_size: 262144, shaper: c2s_shaper, access: c2s, tls: true }}
+  - {{ port: 3478, ip: "{address}", transport: udp, module: ejabberd_stun, use_turn: true, turn_ipv4_address: "{address}" }}
+  - {{ port: 3478, ip: "{address}", transport: tcp, module: ejabberd_stun, use_turn: true, turn_ipv4_address: "{address}" }}
   - {{ port: 5280, ip: "127.0.0.1", module: ejabberd_http, request_handlers: {{ /api: mod_http_api }} }}
 disable_sasl_mechanisms: [ "digest-md5", "X-OAUTH2" ]
 auth_password_format: scram
@@ -33,6 +36,7 @@ modules:
   mod_ping: {{}}
   mod_pubsub: {{ plugins: [ flat, pep ] }}
   mod_roster: {{}}
+  mod_stun_disco: {{}}
   mod_stream_mgmt: {{ resend_on_timeout: if_offline }}
   mod_version: {{}}
 """
@@ -54,7 +58,8 @@ class Ejabberd:
         self.host, self.domain = host, domain
         certificate, key = authority.issue(domain)
         with open(f"{directory}/ejabberd.yml", "w", encoding="utf-8") as f:
-            f.write(_CONFIG.format(domain=domain, certificate=certificate, key=key, cafile=authority.cafile))
+            f.write(_CONFIG.format(domain=domain, certificate=certificate, key=key, cafile=authority.cafile,
+                                   address=host.addresses[0]))
         libs = os.path.dirname(glob.glob("/usr/lib/*/ejabberd-*")[0])
         # -extra keeps what follows from ejabberd; without a name there is no distribution.
         argv = ["env", f"ERL_LIBS={libs}", f"EJABBERD_CONFIG_PATH={directory}/ejabberd.yml", f"HOME={directory}",

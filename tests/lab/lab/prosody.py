@@ -2,6 +2,8 @@
 
 import os
 
+from .coturn import Coturn
+
 _CONFIG = """
 run_as_root = true
 pidfile = "{dir}/prosody.pid"
@@ -23,6 +25,12 @@ authentication = "internal_hashed"
 ssl = {{ certificate = "{certificate}", key = "{key}" }}
 VirtualHost "{domain}"
 {external}
+VirtualHost "{brief_domain}"
+modules_enabled = {{ "turn_external" }}
+turn_external_host = "{host}"
+turn_external_port = {secret_port}
+turn_external_secret = "{secret}"
+turn_external_ttl = {lifetime}
 """
 
 _EXTERNAL = """
@@ -35,19 +43,21 @@ external_services = {{
 
 
 class Prosody:
-    """coturn: the server that accounts are told of (XEP-0215); None for none."""
+    """coturn: the server that accounts are told of (XEP-0215); None for none. Those of the domain brief. are told of one with
+    credentials that live for LIFETIME seconds."""
 
-    PORT, TLS_PORT = 5222, 5223
+    PORT, TLS_PORT, LIFETIME = 5222, 5223, 10
 
     def __init__(self, host, directory, domain, authority, coturn=None):
         os.makedirs(f"{directory}/data")
-        self.host, self.domain = host, domain
+        self.host, self.domain, self.brief_domain = host, domain, f"brief.{domain}"
         self._config, self._log = f"{directory}/prosody.cfg.lua", f"{directory}/prosody.log"
-        certificate, key = authority.issue(domain)
+        certificate, key = authority.issue(domain, self.brief_domain)
         external = coturn and _EXTERNAL.format(host=host.addresses[0], port=coturn.PORT, user=coturn.USER,
                                                password=coturn.PASSWORD)
         with open(self._config, "w", encoding="utf-8") as f:
-            f.write(_CONFIG.format(dir=directory, domain=domain, certificate=certificate, key=key, port=self.PORT,
+            f.write(_CONFIG.format(brief_domain=self.brief_domain, host=host.addresses[0], secret_port=Coturn.SECRET_PORT,
+                                   secret=Coturn.SECRET, lifetime=self.LIFETIME, dir=directory, domain=domain, certificate=certificate, key=key, port=self.PORT,
                                    tls_port=self.TLS_PORT, external=external or "",
                                    interfaces=", ".join(f'"{a}"' for a in host.addresses)))
         self._accounts = 0
@@ -61,9 +71,10 @@ class Prosody:
     def stop(self):
         self.process.stop()
 
-    def account(self, label="ipop"):
+    def account(self, label="ipop", domain=None):
         """A new account: (bare JID, password)."""
+        domain = domain or self.domain
         self._accounts += 1
         user, password = f"{label}{self._accounts}", f"word-{self._accounts}-of-{label}"
-        self.host.ns.run("prosodyctl", "--config", self._config, "register", user, self.domain, password)
-        return f"{user}@{self.domain}", password
+        self.host.ns.run("prosodyctl", "--config", self._config, "register", user, domain, password)
+        return f"{user}@{domain}", password
