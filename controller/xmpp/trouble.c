@@ -120,8 +120,10 @@ bool ipop_trouble_is_stubborn(const IpopTrouble *trouble) {
     return trouble->auth_failed || trouble->stream_error == XMPP_SE_CONFLICT;
 }
 
+#define RESTART_TRIES 40 /* some minutes: a server that is only restarted finds its nodes again in seconds */
+
 int64_t ipop_trouble_wait(unsigned failures, bool stubborn, uint32_t random) {
-    int64_t first = stubborn ? 75 : 2, most = stubborn ? 300 : 60, spread = stubborn ? 5 : 2;
+    int64_t first = stubborn ? 75 : 2, most = stubborn ? 300 : failures <= RESTART_TRIES ? 10 : 60, spread = stubborn ? 5 : 2;
     int64_t wait = MIN(first << MIN(failures - 1, 6), most) * IPOP_SECOND;
     return wait - wait / spread * (int64_t)(random % 1024) / 1024;
 }

@@ -44,6 +44,7 @@ char *ipop_trouble_text(const IpopTrouble *trouble, const char *jid, const char 
  * passwords. */
 bool ipop_trouble_is_stubborn(const IpopTrouble *trouble);
 
-/* Microseconds to wait after so many failures in a row (>= 1): 1-2 s, doubling to 30-60 s; stubborn 60-75 s to 240-300 s. The
- * random part keeps nodes that fell together from coming back together. */
+/* Microseconds to wait after so many failures in a row (>= 1): 1-2 s, doubling to 5-10 s, and 30-60 s
+ * when that went on for minutes; stubborn 60-75 s to 240-300 s. The random part keeps nodes that fell together from coming
+ * back together. */
 int64_t ipop_trouble_wait(unsigned failures, bool stubborn, uint32_t random);

@@ -451,8 +451,9 @@ static void test_trouble_wait(void) {
     for (unsigned failures = 1; failures < 1000; failures += failures < 20 ? 1 : 97)
         for (unsigned i = 0; i < 100; i++) {
             int64_t wait = ipop_trouble_wait(failures, false, g_test_rand_int());
-            g_assert_cmpint(wait, >=, MIN(IPOP_SECOND << MIN(failures - 1, 20), 30 * IPOP_SECOND));
-            g_assert_cmpint(wait, <=, MIN(IPOP_SECOND << MIN(failures, 20), 60 * IPOP_SECOND));
+            int64_t most = (failures <= 40 ? 10 : 60) * IPOP_SECOND;
+            g_assert_cmpint(wait, >=, MIN(IPOP_SECOND << MIN(failures - 1, 20), most / 2));
+            g_assert_cmpint(wait, <=, MIN(IPOP_SECOND << MIN(failures, 20), most));
             wait = ipop_trouble_wait(failures, true, g_test_rand_int());
             g_assert_cmpint(wait, >=, 60 * IPOP_SECOND);
             g_assert_cmpint(wait, <=, 300 * IPOP_SECOND);
