@@ -110,6 +110,10 @@ static void tunnel_pong(void *user, int64_t rtt) {
     ipop_peer_pong(user, rtt);
 }
 
+static void tunnel_roamed(void *user, const char *remote) {
+    ipop_link_roamed(((IpopPeer *)user)->link, remote);
+}
+
 static void tunnel_bye(void *user) {
     ipop_link_bye(((IpopPeer *)user)->link);
 }
@@ -238,7 +242,7 @@ static bool start_ticking(IpopDaemon *daemon, GError **error) {
 
 /* What other local programs or the kernel may refuse, in the order that leaves nothing behind. */
 static bool open_resources(IpopDaemon *daemon, const IpopDaemonOptions *options, GError **error) {
-    static const IpopTunnelEvents events = {tunnel_confirmed, tunnel_released, tunnel_pong, tunnel_bye,
+    static const IpopTunnelEvents events = {tunnel_confirmed, tunnel_released, tunnel_pong, tunnel_roamed, tunnel_bye,
                                             tunnel_mtu,       tunnel_handshake};
     return ipop_sandbox_make_dir(options->runtime_dir, error) && ipop_sandbox_make_dir(options->state_dir, error) &&
            (daemon->identity = ipop_identity_load(options->state_dir, error)) &&

@@ -48,3 +48,31 @@ class Moves(LabTest):
         """another address on a host, the peer behind a NAT, too"""
         a, b = self.pair("home", "home")
         self.measure("another address, peer behind a NAT", [self.flow(a, b)], lambda _: self.sites[0].renumber(a.host), 2)
+
+    # --- what is before the host
+
+    def rebinding(self, asker):
+        """asker: 0 when the host behind the router asks and the public one answers, 1 the other way round."""
+        a, b = self.pair("home", "open")
+        flow = self.flow(a, b) if asker == 0 else self.flow(b, a)
+
+        def rebind(_):
+            before = b.peer(a, stats=True)["stats"][0]["rem_addr"]
+            since = time.monotonic()
+            self.sites[0].rebind()
+            b.wait_peer(a, lambda _: b.peer(a, stats=True)["stats"][0]["rem_addr"] != before, "at another port")
+            return since
+
+        self.world.prosody.stop()
+        try:
+            self.measure(f"NAT rebinding, asked from {'behind it' if asker == 0 else 'outside'}", [flow], rebind, 3)
+        finally:
+            self.world.prosody.start()
+
+    def test_rebind(self):
+        """a router that forgets its mappings while the host behind it sends, without a Jabber server"""
+        self.rebinding(0)
+
+    def test_rebind_outside(self):
+        """a router that forgets its mappings while the host behind it only answers, without a Jabber server"""
+        self.rebinding(1)

@@ -16,6 +16,7 @@ typedef struct {
     IpopPath *path;       /* one reference */
     IpopSession *session; /* the peer's */
     unsigned released;
+    char remote[IPOP_PATH_ADDRESS]; /* where it was last said to be; "" never */
 } OnePeer;
 
 static inline void one_peer_on_index(void *user, uint32_t index) {
@@ -26,6 +27,11 @@ static inline void one_peer_on_released(void *user, uint32_t index) {
 }
 
 static inline void one_peer_on_pong(void *user, int64_t rtt) {
+}
+
+static inline void one_peer_on_roamed(void *user, const char *remote) {
+    OnePeer *one = user;
+    g_strlcpy(one->remote, remote, sizeof one->remote);
 }
 
 static inline void one_peer_on_bye(void *user) {
@@ -52,8 +58,8 @@ static inline void one_peer_settle(const OnePeer *one) {
 
 /* Takes the reference to path over, and listens to it where it can be listened to. The peer's addresses: ip4, ip6. */
 static inline void one_peer_open(OnePeer *one, const IpopTunnelDevice *device, IpopPath *path, const char *ip4, const char *ip6) {
-    static const IpopTunnelEvents events = {one_peer_on_index, one_peer_on_released, one_peer_on_pong, one_peer_on_bye,
-                                            one_peer_on_mtu,   one_peer_on_handshake};
+    static const IpopTunnelEvents events = {one_peer_on_index, one_peer_on_released, one_peer_on_pong, one_peer_on_roamed,
+                                            one_peer_on_bye,   one_peer_on_mtu,      one_peer_on_handshake};
     IpopSessionKeys ours = {.suite = IPOP_SUITE_CHACHAPOLY, .local_index = 1, .remote_index = 2, .initiator = true};
     IpopSessionKeys theirs = {.suite = IPOP_SUITE_CHACHAPOLY, .local_index = 2, .remote_index = 1};
     memset(ours.send, 1, sizeof ours.send);

@@ -88,6 +88,9 @@ static void on_state(void *user, IpopTransportState state, const char *why) {
         side_close(side);
 }
 
+static void on_seen(void *user, IpopPath *path) {
+}
+
 static void on_receive(void *user, uint8_t *datagram, size_t n) {
     Side *side = user;
     g_assert_true(side->transport && !side->calling);
@@ -123,7 +126,7 @@ static void on_path(void *user, IpopPath *path, const IpopPathInfo *info) {
         side_close(side);
 }
 
-static const IpopTransportEvents events = {on_candidates, on_state, on_path, on_receive};
+static const IpopTransportEvents events = {on_candidates, on_state, on_path, on_seen, on_receive};
 
 static void side_open(Side *side, IpopServers *servers, bool controlling, const char *address, const char *second) {
     const char *addresses[] = {address, second, NULL};

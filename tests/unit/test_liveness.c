@@ -82,7 +82,7 @@ static void test_way_ends(gconstpointer data) {
     int64_t end = w.facts.heard;
     run(&w, 30 * IPOP_SECOND, which & 1, false);
     g_assert_cmpint(w.first_doubt - end, <, which ? 2300 * MS : 7300 * MS);
-    g_assert_cmpint(w.first_doubt - end, >=, 1700 * MS);
+    g_assert_cmpint(w.first_doubt - end, >=, 1400 * MS);
     g_assert_cmpint(w.first_end - end, >=, 9 * IPOP_SECOND);
     g_assert_cmpint(w.first_end - end, <=, 11 * IPOP_SECOND);
     g_assert_cmpuint(w.doubts, >=, 3); /* after 4 s, after 8 s, ... */

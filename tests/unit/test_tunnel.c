@@ -79,6 +79,9 @@ static void on_pong(void *peer, int64_t rtt) {
     ((Far *)peer)->pongs++;
 }
 
+static void on_roamed(void *user, const char *remote) {
+}
+
 static void on_bye(void *peer) {
 }
 
@@ -89,7 +92,7 @@ static void on_handshake(void *peer, IpopPath *path, const uint8_t *message, siz
 }
 
 static Hub *hub_new(void) {
-    static const IpopTunnelEvents events = {on_confirmed, on_released, on_pong, on_bye, on_mtu, on_handshake};
+    static const IpopTunnelEvents events = {on_confirmed, on_released, on_pong, on_roamed, on_bye, on_mtu, on_handshake};
     Hub *hub = g_new0(Hub, 1);
     int pair[2];
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, pair), ==, 0);

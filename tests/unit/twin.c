@@ -166,6 +166,10 @@ static void pong(void *data, int64_t rtt) {
     ipop_link_pong(((TwinNode *)data)->link);
 }
 
+static void roamed(void *data, const char *remote) {
+    ipop_link_roamed(((TwinNode *)data)->link, remote);
+}
+
 static void bye(void *data) {
     ipop_link_bye(((TwinNode *)data)->link);
 }
@@ -188,7 +192,7 @@ static unsigned threads(void) {
 }
 
 static void node_start(TwinNode *node, const uint8_t peer_key[static IPOP_KEY_BYTES], bool vnet) {
-    static const IpopTunnelEvents events = {confirmed, released, pong, bye, mtu, handshake};
+    static const IpopTunnelEvents events = {confirmed, released, pong, roamed, bye, mtu, handshake};
     int pair[2];
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, pair), ==, 0);
     node->tun = pair[0];

@@ -85,6 +85,10 @@ uint64_t ipop_session_counter_of(const uint8_t *packet) {
     return GUINT64_FROM_BE(wire_counter);
 }
 
+bool ipop_session_newest(const IpopSession *session, uint64_t counter) {
+    return counter + 1 == session->replay.next;
+}
+
 size_t ipop_session_seal(IpopSession *session, uint8_t *out, const uint8_t *frame, size_t n, int64_t now) {
     g_assert(n > 0);
     if (too_old(session, now) || session->sent >= IPOP_REJECT_AFTER_MESSAGES)

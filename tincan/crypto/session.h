@@ -54,3 +54,6 @@ IpopOpenResult ipop_session_open(IpopSession *session, uint8_t *out, const uint8
 /* The receiver index and the counter of a data datagram of at least IPOP_WIRE_DATA_HEADER bytes. */
 uint32_t ipop_session_index_of(const uint8_t *packet);
 uint64_t ipop_session_counter_of(const uint8_t *packet);
+
+/* True when nothing with a higher counter has been opened yet. */
+bool ipop_session_newest(const IpopSession *session, uint64_t counter);

@@ -14,11 +14,7 @@
 #define BUFFER_BYTES (8 * 1024 * 1024) /* a burst at full speed while this thread does not run */
 #define NEGOTIATOR_TTL 65              /* another than ours: GRO never joins the negotiator's packets to a train */
 
-typedef union {
-    struct sockaddr any;
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-} Address;
+typedef IpopPathSource Address;
 
 struct IpopFast {
     unsigned refs;  /* main thread: one of the owner, one of each path */
@@ -30,6 +26,7 @@ struct IpopFast {
 typedef struct {
     IpopPath base;
     IpopFast *fast;
+    GMutex lock; /* for who is not the data thread, which alone changes `to` */
     Address to;
     socklen_t to_n;
     bool segmentation;    /* UDP_SEGMENT has worked: what is refused from then on has another reason */
@@ -225,8 +222,10 @@ static void unglue(IpopPath *base) {
 }
 
 static void release(IpopPath *base) {
-    fast_unref(((FastPath *)base)->fast);
-    g_free(base);
+    FastPath *path = (FastPath *)base;
+    fast_unref(path->fast);
+    g_mutex_clear(&path->lock);
+    g_free(path);
 }
 
 static bool make_address(const char *ip, uint16_t port, const Address *like, Address *ret, socklen_t *ret_n) {
@@ -243,22 +242,49 @@ static bool make_address(const char *ip, uint16_t port, const Address *like, Add
     return inet_pton(AF_INET6, ip, &ret->in6.sin6_addr) == 1;
 }
 
-/* --- a path whose local address is gone --- */
+/* --- the far address --- */
 
 static bool same_host(const Address *a, const Address *b) {
     return a->any.sa_family == AF_INET ? a->in.sin_addr.s_addr == b->in.sin_addr.s_addr
                                        : IN6_ARE_ADDR_EQUAL(&a->in6.sin6_addr, &b->in6.sin6_addr);
 }
 
+static uint16_t port_of(const Address *a) {
+    return a->any.sa_family == AF_INET ? a->in.sin_port : a->in6.sin6_port;
+}
+
+/* That address, that port (in network order). */
+static void format(const Address *a, uint16_t port, char ret[static IPOP_PATH_ADDRESS]) {
+    bool ip4 = a->any.sa_family == AF_INET;
+    char ip[INET6_ADDRSTRLEN];
+    inet_ntop(a->any.sa_family, ip4 ? (const void *)&a->in.sin_addr : &a->in6.sin6_addr, ip, sizeof ip);
+    g_snprintf(ret, IPOP_PATH_ADDRESS, ip4 ? "%s:%u" : "[%s]:%u", ip, ntohs(port));
+}
+
+static bool leads_to(const IpopPath *base, const Address *from) {
+    const Address *to = &((const FastPath *)base)->to;
+    return port_of(to) == port_of(from) && same_host(to, from);
+}
+
+static void roam(IpopPath *base, const Address *from, char ret_remote[static IPOP_PATH_ADDRESS]) {
+    FastPath *path = (FastPath *)base;
+    g_mutex_lock(&path->lock);
+    path->to = *from;
+    g_mutex_unlock(&path->lock);
+    format(from, port_of(from), ret_remote);
+}
+
+/* --- a path whose local address is gone --- */
+
 static bool is_any(const Address *a) {
     return same_host(a, &(Address){.any.sa_family = a->any.sa_family});
 }
 
 /* The address that the system would take to get there. */
-static bool find_source(const FastPath *path, Address *ret) {
+static bool find_source(const Address *to, socklen_t to_n, Address *ret) {
     socklen_t n = sizeof *ret;
-    int fd = socket(path->to.any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    bool good = fd >= 0 && connect(fd, &path->to.any, path->to_n) == 0 && getsockname(fd, &ret->any, &n) == 0;
+    int fd = socket(to->any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool good = fd >= 0 && connect(fd, &to->any, to_n) == 0 && getsockname(fd, &ret->any, &n) == 0;
     if (fd >= 0)
         close(fd);
     return good;
@@ -295,26 +321,22 @@ static IpopFast *fast_new_anywhere(sa_family_t family) {
 
 static IpopPath *path_new(IpopFast *fast, const Address *to, socklen_t to_n);
 
-static void format(const Address *source, const Address *local, char ret[static IPOP_PATH_ADDRESS]) {
-    bool ip4 = source->any.sa_family == AF_INET;
-    char ip[INET6_ADDRSTRLEN];
-    inet_ntop(source->any.sa_family, ip4 ? (const void *)&source->in.sin_addr : &source->in6.sin6_addr, ip, sizeof ip);
-    g_snprintf(ret, IPOP_PATH_ADDRESS, ip4 ? "%s:%u" : "[%s]:%u", ip, ntohs(ip4 ? local->in.sin_port : local->in6.sin6_port));
-}
-
 static IpopPath *rebind(IpopPath *base, char ret_local[static IPOP_PATH_ADDRESS]) {
-    const FastPath *path = (FastPath *)base;
+    FastPath *path = (FastPath *)base;
     const Address *local = &path->fast->local;
     Address source;
-    if (is_any(local) || !find_source(path, &source) || same_host(&source, local) ||
+    g_mutex_lock(&path->lock);
+    Address to = path->to;
+    g_mutex_unlock(&path->lock);
+    if (is_any(local) || !find_source(&to, path->to_n, &source) || same_host(&source, local) ||
         (!path->routed && can_bind(local, path->to_n)))
         return NULL;
     IpopFast *fast = fast_new_anywhere(local->any.sa_family);
     if (!fast)
         return NULL;
-    IpopPath *other = path_new(fast, &path->to, path->to_n);
+    IpopPath *other = path_new(fast, &to, path->to_n);
     other->burst = base->burst;
-    format(&source, &fast->local, ret_local);
+    format(&source, port_of(&fast->local), ret_local);
     return other;
 }
 
@@ -329,12 +351,15 @@ static IpopPath *path_new(IpopFast *fast, const Address *to, socklen_t to_n) {
                             .send = send_train,
                             .send_fragmented = send_fragmented,
                             .unglue = unglue,
+                            .leads_to = leads_to,
+                            .roam = roam,
                             .rebind = rebind,
                             .release = release};
     path->fast = fast;
+    g_mutex_init(&path->lock);
     path->to = *to;
     path->to_n = to_n;
-    path->routed = find_source(path, &source) && same_host(&source, &fast->local);
+    path->routed = find_source(to, to_n, &source) && same_host(&source, &fast->local);
     fast->refs++;
     return &path->base;
 }

@@ -348,8 +348,18 @@ static bool correct_type(const Ice *ice, Event *event) {
     return false;
 }
 
+/* libnice says the same pair again at changes of its own state; the peer may be elsewhere by now, as its packets say. */
+static bool is_news(const Ice *ice, const Event *event) {
+    const IpopPathInfo *old = &ice->pair.pair.info, *new = &event->pair.info;
+    return ice->base.attempt->n_pairs == 0 || strcmp(old->local_addr, new->local_addr) != 0 ||
+           strcmp(old->remote_addr, new->remote_addr) != 0 || old->local_type != new->local_type ||
+           old->remote_type != new->remote_type;
+}
+
 static void handle_pair(Ice *ice, Event *event) {
     correct_type(ice, event);
+    if (!is_news(ice, event))
+        return;
     ice->pair = *event;
     bool relayed = event->pair.info.relayed;
     IpopPath *path = fast_path(ice, event);
@@ -367,6 +377,14 @@ static void handle_pair(Ice *ice, Event *event) {
     ipop_path_unref(path);
 }
 
+static void tell_seen(Ice *ice, const IpopCandidate *candidate) {
+    IpopPath *path = ice->fast ? ipop_fast_path(ice->fast, candidate->ip, candidate->port) : NULL;
+    if (!path)
+        return;
+    ice->events.seen(ice->user, path);
+    ipop_path_unref(path);
+}
+
 static void handle(Ice *ice, Event *event) {
     IpopAttempt *attempt = ice->base.attempt;
     switch (event->type) {
@@ -375,6 +393,7 @@ static void handle(Ice *ice, Event *event) {
         break;
     case EVENT_LEARNED:
         ipop_attempt_add_remote(attempt, &event->candidate, true);
+        tell_seen(ice, &event->candidate);
         break;
     case EVENT_HEARD:
         attempt->heard = attempt->heard ? attempt->heard : ipop_clock_now();
@@ -596,8 +615,10 @@ static gboolean dispatch(GSource *source, GSourceFunc callback, gpointer data) {
     }
     if (!ice->closed)
         run_timers(ice, g_get_monotonic_time());
-    if (!ice->closed && ice->base.attempt->n_pairs > 0 && correct_type(ice, &ice->pair))
-        handle_pair(ice, &(Event){EVENT_PAIR, .pair = ice->pair.pair});
+    if (!ice->closed && ice->base.attempt->n_pairs > 0) {
+        Event again = ice->pair; /* a candidate that came since may say more of it */
+        handle_pair(ice, &again);
+    }
     if (!ice->closed)
         check_hopeless(ice);
     if (ice->closed)

@@ -101,6 +101,13 @@ static void on_path(void *user, IpopPath *path, const IpopPathInfo *info) {
         ipop_keys_begin(link, generation, now);
 }
 
+/* What the peer sends would tell us, but it may have nothing to send. */
+static void on_seen(void *user, IpopPath *path) {
+    const IpopGeneration *generation = user;
+    if (generation == generation->link->carrying)
+        ipop_tunnel_ping_by(generation->link->tunnel_peer, path);
+}
+
 static void on_receive(void *user, uint8_t *datagram, size_t n) {
     IpopGeneration *generation = user;
     if (datagram[0] == IPOP_WIRE_DATA)
@@ -155,7 +162,7 @@ void ipop_link_set_suites(IpopLink *link, unsigned suites) {
 }
 
 bool ipop_link_create(IpopLink *link, uint32_t number, bool controlling, GError **error) {
-    static const IpopTransportEvents events = {on_candidates, on_state, on_path, on_receive};
+    static const IpopTransportEvents events = {on_candidates, on_state, on_path, on_seen, on_receive};
     if (link->number == number)
         return true;
     if (link->number > number) {
@@ -265,6 +272,13 @@ void ipop_link_pong(IpopLink *link) {
     ipop_liveness_answered(&link->liveness);
     if (link->confirmed && !link->online)
         come_online(link);
+}
+
+void ipop_link_roamed(IpopLink *link, const char *remote) {
+    if (!link->carrying)
+        return;
+    g_strlcpy(link->carrying->info.remote_addr, remote, sizeof link->carrying->info.remote_addr);
+    link->env->changed(link->peer);
 }
 
 /* --- life --- */

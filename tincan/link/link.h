@@ -80,6 +80,9 @@ void ipop_link_confirmed(IpopLink *link, uint32_t index);
 void ipop_link_bye(IpopLink *link);
 void ipop_link_pong(IpopLink *link);
 
+/* From the tunnel: the peer's path leads there now. */
+void ipop_link_roamed(IpopLink *link, const char *remote);
+
 /* A handshake message that came in by a path's own socket. */
 void ipop_link_handshake(IpopLink *link, const IpopPath *path, const uint8_t *message, size_t n);
 

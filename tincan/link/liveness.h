@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define IPOP_LIVENESS_LATE (3 * IPOP_SECOND / 4)
+#define IPOP_LIVENESS_LATE (IPOP_SECOND / 2)
 #define IPOP_LIVENESS_IDLE (5 * IPOP_SECOND)
 #define IPOP_LIVENESS_AGAIN (IPOP_SECOND / 4)
 #define IPOP_LIVENESS_PATIENCE IPOP_SECOND

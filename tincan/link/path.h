@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <netinet/in.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,6 +18,13 @@
 #define IPOP_TRAIN_RELAYED 8 /* a TURN server reads them one by one, from a buffer that longer trains overflow */
 
 #define IPOP_PATH_ADDRESS 54 /* "[" IPv6 address "]:" port and the end of the string */
+
+/* Where a datagram came from. */
+typedef union {
+    struct sockaddr any;
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+} IpopPathSource;
 
 typedef struct IpopPath IpopPath;
 
@@ -36,6 +44,10 @@ struct IpopPath {
     unsigned (*send_fragmented)(IpopPath *path, const uint8_t *train, size_t n, size_t segment);
     /* Called when something of the negotiator's came in glued to a train: stop joining. NULL where fd is -1. */
     void (*unglue)(IpopPath *path);
+    /* Data thread, and NULL where the far end can't move: whether that is where sends go; makes them go there from now on, and
+     * says where that is as text. */
+    bool (*leads_to)(const IpopPath *path, const IpopPathSource *from);
+    void (*roam)(IpopPath *path, const IpopPathSource *from, char ret_remote[static IPOP_PATH_ADDRESS]);
     /* Main thread, and NULL where fd is -1: a path to the same address by a socket of its own, with the local address as text,
      * where this one's local address is no longer the host's way there. NULL: it still is, or there is no way. */
     IpopPath *(*rebind)(IpopPath *path, char ret_local[static IPOP_PATH_ADDRESS]);

@@ -34,6 +34,8 @@ typedef struct {
     void (*state)(void *user, IpopTransportState state, const char *why);
     /* There is a (new) path; the receiver takes a reference if it wants it. */
     void (*path)(void *user, IpopPath *path, const IpopPathInfo *info);
+    /* The peer was seen at another address than that of the path: a path there, to ask by. */
+    void (*seen)(void *user, IpopPath *path);
     /* A datagram that came in by the negotiator's own socket. Not owned; may be changed in place. */
     void (*receive)(void *user, uint8_t *datagram, size_t n);
 } IpopTransportEvents;

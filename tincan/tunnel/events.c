@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-typedef enum { CONFIRMED, PONG, BYE, MTU, HANDSHAKE, RELEASED, REMOVED } EventKind;
+typedef enum { CONFIRMED, PONG, ROAMED, BYE, MTU, HANDSHAKE, RELEASED, REMOVED } EventKind;
 
 typedef struct {
     EventKind kind;
@@ -31,6 +31,8 @@ static gboolean handle_event(gpointer data) {
             to->confirmed(peer, (uint32_t)event->value);
         else if (event->kind == PONG)
             to->pong(peer, event->value);
+        else if (event->kind == ROAMED)
+            to->roamed(peer, (const char *)event->message);
         else if (event->kind == MTU)
             to->mtu(peer, (unsigned)event->value, event->hole);
         else if (event->kind == HANDSHAKE)
@@ -56,6 +58,12 @@ void ipop_tunnel_tell_confirmed(IpopTunnelPeer *peer, uint32_t index) {
 
 void ipop_tunnel_tell_pong(IpopTunnelPeer *peer, int64_t rtt) {
     tell((Event){.kind = PONG, .tunnel = peer->tunnel, .peer = peer, .value = rtt});
+}
+
+void ipop_tunnel_tell_roamed(IpopTunnelPeer *peer, const char remote[static IPOP_PATH_ADDRESS]) {
+    Event event = {.kind = ROAMED, .tunnel = peer->tunnel, .peer = peer};
+    memcpy(event.message, remote, IPOP_PATH_ADDRESS);
+    tell(event);
 }
 
 void ipop_tunnel_tell_bye(IpopTunnelPeer *peer) {

@@ -74,6 +74,7 @@ static void deliver(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *packet, s
 }
 
 static void take_pong(IpopWorker *worker, IpopTunnelPeer *peer, uint64_t sent) {
+    ipop_roam_answered(worker, peer, (int64_t)sent);
     /* Only the answer to the ping that is out counts, once. */
     if (!peer->ping || sent != peer->ping)
         return;
@@ -149,17 +150,17 @@ static IpopDrop cause_of(IpopOpenResult result) {
     }
 }
 
-void ipop_inbound_datagram(void *context, uint8_t *datagram, size_t n) {
-    IpopWorker *worker = context;
+/* True when it was the newest so far under the current keys. */
+static bool open_datagram(IpopWorker *worker, uint8_t *datagram, size_t n) {
     if (n < IPOP_WIRE_DATA_OVERHEAD || datagram[0] != IPOP_WIRE_DATA) {
         ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_MALFORMED]);
-        return;
+        return false;
     }
     uint32_t index = ipop_session_index_of(datagram);
     IpopTunnelSession *entry = g_hash_table_lookup(worker->sessions, GUINT_TO_POINTER(index));
     if (!entry) {
         ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_NO_SESSION]);
-        return;
+        return false;
     }
     IpopTunnelPeer *peer = entry->peer;
     uint8_t *frame = datagram + IPOP_WIRE_DATA_HEADER;
@@ -167,7 +168,7 @@ void ipop_inbound_datagram(void *context, uint8_t *datagram, size_t n) {
     IpopOpenResult result = ipop_session_open(entry->session, frame, datagram, n, worker->now, &frame_n);
     if (result != IPOP_OPEN_OK) {
         ipop_count(&peer->counters.drops[cause_of(result)], 1);
-        return;
+        return false;
     }
     if (entry->session == peer->next)
         ipop_tunnel_promote_next(worker, peer);
@@ -177,21 +178,29 @@ void ipop_inbound_datagram(void *context, uint8_t *datagram, size_t n) {
         peer->confirmed = index;
         ipop_tunnel_tell_confirmed(peer, index);
     }
+    uint64_t counter = ipop_session_counter_of(datagram);
+    bool newest = entry->session == peer->current && ipop_session_newest(entry->session, counter);
     if (n > IPOP_PMTU_BASE && frame[0] != IPOP_FRAME_PROBE && entry->session == peer->current)
-        ipop_mtu_received(worker, peer, ipop_session_counter_of(datagram));
+        ipop_mtu_received(worker, peer, counter);
     take_frame(worker, peer, entry->session, frame, frame_n);
+    return newest;
+}
+
+void ipop_inbound_datagram(void *context, uint8_t *datagram, size_t n) {
+    open_datagram(context, datagram, n);
 }
 
 /* --- a path's own socket --- */
 
 /* Not the negotiator's, unless GRO glued one of its packets to a train: it is lost, and must not happen again. */
-static void dispatch(IpopWorker *worker, IpopListener *listener, uint8_t *datagram, size_t n) {
+static bool dispatch(IpopWorker *worker, IpopListener *listener, uint8_t *datagram, size_t n) {
     if (datagram[0] == IPOP_WIRE_DATA)
-        ipop_inbound_datagram(worker, datagram, n);
-    else if (datagram[0] == IPOP_WIRE_INIT || datagram[0] == IPOP_WIRE_RESPONSE || datagram[0] == IPOP_WIRE_COOKIE)
+        return open_datagram(worker, datagram, n);
+    if (datagram[0] == IPOP_WIRE_INIT || datagram[0] == IPOP_WIRE_RESPONSE || datagram[0] == IPOP_WIRE_COOKIE)
         ipop_tunnel_tell_handshake(listener, datagram, n);
     else
         ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_MALFORMED]);
+    return false;
 }
 
 static size_t segment_of(struct msghdr *message, size_t n) {
@@ -205,17 +214,23 @@ static size_t segment_of(struct msghdr *message, size_t n) {
     return n;
 }
 
-static void take_train(IpopWorker *worker, IpopListener *listener, uint8_t *train, size_t n, size_t segment) {
+static void take_train(IpopWorker *worker, IpopListener *listener, uint8_t *train, size_t n, size_t segment,
+                       const IpopPathSource *from) {
+    bool newest = false;
     for (size_t at = 0; at < n; at += segment) {
         if (train[at] < IPOP_WIRE_INIT && at > 0)
             listener->path->unglue(listener->path);
-        dispatch(worker, listener, train + at, MIN(segment, n - at));
+        newest |= dispatch(worker, listener, train + at, MIN(segment, n - at));
     }
+    /* Not by a path that the peer is to leave, or has left. */
+    if (newest && listener->path == listener->peer->path)
+        ipop_roam_heard(worker, listener->peer, from, n);
 }
 
 bool ipop_inbound_run(IpopWorker *worker, IpopListener *listener) {
     struct mmsghdr messages[IPOP_RECEIVE_TRAINS];
     struct iovec vectors[IPOP_RECEIVE_TRAINS];
+    IpopPathSource from[IPOP_RECEIVE_TRAINS];
     union {
         char bytes[CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
@@ -224,7 +239,9 @@ bool ipop_inbound_run(IpopWorker *worker, IpopListener *listener) {
     for (unsigned i = 0; i < BURST && got == IPOP_RECEIVE_TRAINS; i++) {
         for (unsigned m = 0; m < IPOP_RECEIVE_TRAINS; m++) {
             vectors[m] = (struct iovec){worker->received[m], IPOP_RECEIVE_BYTES};
-            messages[m].msg_hdr = (struct msghdr){.msg_iov = &vectors[m],
+            messages[m].msg_hdr = (struct msghdr){.msg_name = &from[m],
+                                                  .msg_namelen = sizeof from[m],
+                                                  .msg_iov = &vectors[m],
                                                   .msg_iovlen = 1,
                                                   .msg_control = &controls[m],
                                                   .msg_controllen = sizeof controls[m].bytes};
@@ -232,7 +249,7 @@ bool ipop_inbound_run(IpopWorker *worker, IpopListener *listener) {
         got = recvmmsg(listener->path->fd, messages, IPOP_RECEIVE_TRAINS, MSG_DONTWAIT, NULL);
         for (int m = 0; m < got; m++) {
             size_t n = messages[m].msg_len;
-            take_train(worker, listener, worker->received[m], n, segment_of(&messages[m].msg_hdr, n));
+            take_train(worker, listener, worker->received[m], n, segment_of(&messages[m].msg_hdr, n), &from[m]);
         }
     }
     return got == IPOP_RECEIVE_TRAINS;

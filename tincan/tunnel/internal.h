@@ -46,6 +46,11 @@ struct IpopTunnelPeer {
     bool bye_told;       /* once per session, however often the peer says it */
     uint64_t ping;      /* what the outstanding ping carries; 0 none */
 
+    /* Where it is, by what it sends: roam.c. */
+    int64_t roamed;     /* when it last was somewhere else than before; 0 never */
+    bool unproved;      /* nothing says yet that it is there indeed */
+    uint64_t allowance; /* bytes that may go there meanwhile */
+
     /* The size of packets: mtu.c. */
     size_t mtu;   /* the device's */
     size_t inner; /* longer packets are cut, refused, or sent in pieces */
@@ -156,6 +161,16 @@ void ipop_inbound_flush(IpopWorker *worker);
 /* Gives the device bytes as it wants them, vnet header and all. */
 void ipop_inbound_write(IpopWorker *worker, const uint8_t *buffer, size_t n);
 
+/* roam.c: n bytes came from there, with something newer under the current keys than all before, by the peer's own path. */
+void ipop_roam_heard(IpopWorker *worker, IpopTunnelPeer *peer, const IpopPathSource *from, size_t n);
+
+/* Whether n bytes may go to where the peer seems to be; counts them. */
+bool ipop_roam_allows(IpopTunnelPeer *peer, size_t n);
+
+/* The peer answered what was sent at that time; it got another path. */
+void ipop_roam_answered(IpopWorker *worker, IpopTunnelPeer *peer, int64_t sent);
+void ipop_roam_end(IpopTunnelPeer *peer);
+
 /* mtu.c: the peer's path is another, or the device's MTU; the keys are new; the peer goes. */
 void ipop_mtu_begin(IpopWorker *worker, IpopTunnelPeer *peer);
 void ipop_mtu_rekeyed(IpopTunnelPeer *peer);
@@ -190,12 +205,14 @@ void ipop_mtu_told(IpopWorker *worker, IpopTunnelPeer *peer, unsigned mtu, bool 
 void ipop_mtu_clamp(const IpopTunnelPeer *peer, uint8_t *packet, size_t n, bool partial);
 
 /* tunnel.c */
+void ipop_tunnel_send_ping(IpopWorker *worker, IpopTunnelPeer *peer, IpopPath *path);
 void ipop_tunnel_promote_next(IpopWorker *worker, IpopTunnelPeer *peer);
 
 /* events.c */
 void ipop_tunnel_tell_confirmed(IpopTunnelPeer *peer, uint32_t index);
 void ipop_tunnel_tell_pong(IpopTunnelPeer *peer, int64_t rtt);
 void ipop_tunnel_tell_bye(IpopTunnelPeer *peer);
+void ipop_tunnel_tell_roamed(IpopTunnelPeer *peer, const char remote[static IPOP_PATH_ADDRESS]);
 void ipop_tunnel_tell_mtu(IpopTunnelPeer *peer, unsigned mtu, bool hole);
 void ipop_tunnel_tell_handshake(IpopListener *listener, const uint8_t *message, size_t n);
 void ipop_tunnel_tell_released(IpopTunnel *tunnel, IpopSession *session); /* takes it */

@@ -27,7 +27,8 @@ void ipop_outbound_flush(IpopWorker *worker) {
     if (!peer)
         return;
     IpopPath *path = train->path;
-    unsigned sent = path->send(path, train->datagrams, train->n, train->segment);
+    bool allowed = path != peer->path || ipop_roam_allows(peer, train->n);
+    unsigned sent = allowed ? path->send(path, train->datagrams, train->n, train->segment) : 0;
     if (sent < train->count && path->too_big)
         sent += send_fragmented(worker, train, sent);
     if (path == peer->path && peer->current && (train->packets > 0 || !peer->pmtu.known))

@@ -36,8 +36,10 @@ static void take_path(IpopWorker *worker, IpopTunnelPeer *peer, IpopPath **path)
     ipop_path_unref(peer->path);
     peer->path = *path;
     *path = NULL;
-    if (!same)
-        ipop_mtu_begin(worker, peer);
+    if (same)
+        return;
+    ipop_roam_end(peer);
+    ipop_mtu_begin(worker, peer);
 }
 
 static void make_current(IpopWorker *worker, IpopTunnelPeer *peer, IpopSession **session, IpopPath **path) {
@@ -159,9 +161,9 @@ static void run_set_path(void *context, void *argument) {
     take_path(context, order->peer, &order->path);
 }
 
-static void send_ping(IpopWorker *worker, IpopTunnelPeer *peer) {
+void ipop_tunnel_send_ping(IpopWorker *worker, IpopTunnelPeer *peer, IpopPath *path) {
     peer->ping = (uint64_t)worker->now;
-    ipop_outbound_frame(worker, peer, peer->path, IPOP_FRAME_PING, peer->ping);
+    ipop_outbound_frame(worker, peer, path, IPOP_FRAME_PING, peer->ping);
 }
 
 static void run_add_session(void *context, void *argument) {
@@ -180,7 +182,7 @@ static void run_add_session(void *context, void *argument) {
             peer->current = kept;
         }
         make_current(worker, peer, &order->session, &order->path);
-        send_ping(worker, peer);
+        ipop_tunnel_send_ping(worker, peer, peer->path);
     } else {
         release_session(worker, &peer->next);
         ipop_path_unref(peer->next_path);
@@ -191,7 +193,8 @@ static void run_add_session(void *context, void *argument) {
 
 static void run_ping(void *context, void *argument) {
     g_autofree Order *order = argument;
-    send_ping(context, order->peer);
+    ipop_tunnel_send_ping(context, order->peer, order->path ? order->path : order->peer->path);
+    ipop_path_unref(order->path);
 }
 
 static void run_bye(void *context, void *argument) {
@@ -345,6 +348,10 @@ void ipop_tunnel_drop_sessions(IpopTunnelPeer *peer) {
 
 void ipop_tunnel_ping(IpopTunnelPeer *peer) {
     post(peer->worker, run_ping, (Order){.peer = peer}, NULL, 0);
+}
+
+void ipop_tunnel_ping_by(IpopTunnelPeer *peer, IpopPath *path) {
+    post(peer->worker, run_ping, (Order){.peer = peer, .path = ipop_path_ref(path)}, NULL, 0);
 }
 
 void ipop_tunnel_bye(IpopTunnelPeer *peer) {

@@ -69,6 +69,8 @@ typedef struct {
     /* A session is no longer in use; its index may be given again. */
     void (*released)(void *user, uint32_t local_index);
     void (*pong)(void *peer, int64_t rtt);
+    /* It is somewhere else than before, by what it sends, and its path leads there now. */
+    void (*roamed)(void *peer, const char *remote);
     void (*bye)(void *peer);
     /* The largest packet that the peer's path takes is known, or has changed. hole: larger ones turned out to vanish; how
      * large they may be is being found out. ipop_tunnel_mtu_told is to be called when the kernel knows. */
@@ -120,6 +122,9 @@ void ipop_tunnel_drop_sessions(IpopTunnelPeer *peer);
 
 /* Sends an authenticated ping by the peer's path; pong() tells when it comes back. */
 void ipop_tunnel_ping(IpopTunnelPeer *peer);
+
+/* The same by another path, where the peer may be: if it is, its answer brings the peer's path there. */
+void ipop_tunnel_ping_by(IpopTunnelPeer *peer, IpopPath *path);
 
 /* Tells the peer that this node goes away. */
 void ipop_tunnel_bye(IpopTunnelPeer *peer);
