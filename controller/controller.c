@@ -154,15 +154,25 @@ void ipop_controller_announce(IpopController *c) {
 
 /* --- Jabber --- */
 
+#define XMPP_LINES_MAX 10 /* that it is not logged in: so many at once, then one in so long, while it comes and goes */
+#define XMPP_LINES_INTERVAL (600 * IPOP_SECOND)
+
+/* Each trouble once, until it is over. A login is told of after a trouble that was. */
 static void tell_xmpp(IpopController *c, const char *error) {
-    if (c->xmpp_state == IPOP_XMPP_CONNECTED)
+    bool in = c->xmpp_state == IPOP_XMPP_CONNECTED;
+    if (in && (c->xmpp_told != NULL || c->login == 0)) {
         ipop_log(IPOP_LOG_INFO, "jabber", "logged in jid=%s", c->jid);
-    else if (error != NULL && g_strcmp0(error, c->xmpp_error) != 0)
+        g_clear_pointer(&c->xmpp_told, g_free);
+    } else if (error != NULL && g_strcmp0(error, c->xmpp_told) != 0 &&
+               ipop_budget_take(&c->xmpp_lines, XMPP_LINES_MAX, XMPP_LINES_INTERVAL, ipop_clock_now())) {
         ipop_log(IPOP_LOG_WARNING, "jabber", "not logged in: %s%s", error,
                  ipop_registry_count(c->registry) > 0 ? "; links stay as they are" : "");
-    if (c->xmpp_state == IPOP_XMPP_CONNECTED || error != NULL) {
+        g_free(c->xmpp_told);
+        c->xmpp_told = g_strdup(error);
+    }
+    if (in || error != NULL) {
         g_free(c->xmpp_error);
-        c->xmpp_error = c->xmpp_state == IPOP_XMPP_CONNECTED ? NULL : g_strdup(error);
+        c->xmpp_error = in ? NULL : g_strdup(error);
     }
 }
 
@@ -228,10 +238,17 @@ static void become(IpopController *c, const IpopDataplaneNode *node) {
              c->self->node.ip4, ipop_self_ip4_mask(c->self), c->self->node.ip6, node->uid.hex, fingerprint);
 }
 
+static void check_xmpp(void *user) {
+    IpopController *c = user;
+    if (c->xmpp != NULL)
+        ipop_xmpp_network_changed(c->xmpp);
+}
+
 static void on_up(void *user, const IpopDataplaneNode *node) {
     IpopController *c = user;
     bool other = c->self == NULL || !ipop_uid_equal(&c->self->node.uid, &node->uid);
     c->tincan = true;
+    g_clear_pointer(&c->netwatch, ipop_netwatch_free);
     ipop_log(IPOP_LOG_INFO, "tincan", "ipop-tincan answers on port %u%s", c->conf->svpn_port,
              node->fresh ? ": it was restarted, links are made anew" : "");
     if (other) {
@@ -250,6 +267,7 @@ static void on_up(void *user, const IpopDataplaneNode *node) {
 static void on_down(void *user) {
     IpopController *c = user;
     c->tincan = false;
+    c->netwatch = ipop_netwatch_new(check_xmpp, c);
     ipop_log(IPOP_LOG_WARNING, "tincan", "ipop-tincan answers no more on port %u: waiting for it", c->conf->svpn_port);
     ipop_links_down(c);
 }
@@ -257,16 +275,18 @@ static void on_down(void *user) {
 static void on_network_changed(void *user) {
     IpopController *c = user;
     ipop_log(IPOP_LOG_INFO, "tincan", "this host's addresses changed: looking for better ways");
-    if (c->xmpp != NULL)
-        ipop_xmpp_network_changed(c->xmpp);
+    check_xmpp(c);
     ipop_links_network_changed(c);
 }
 
 static void on_woken(void *user) {
-    IpopController *c = user;
-    if (c->xmpp != NULL)
-        ipop_xmpp_network_changed(c->xmpp);
-    ipop_links_woken(c);
+    check_xmpp(user);
+    ipop_links_woken(user);
+}
+
+static void on_slept(void *user, double seconds) {
+    ipop_log(IPOP_LOG_INFO, "jabber", "this host slept for %.0f s: checking the connection", seconds);
+    check_xmpp(user);
 }
 
 static void on_trouble(void *user, const char *sentence) {
@@ -301,6 +321,7 @@ IpopController *ipop_controller_new(const IpopControllerConfig *config, GError *
         .link = ipop_links_event,
         .network_changed = on_network_changed,
         .woken = on_woken,
+        .slept = on_slept,
         .trouble = on_trouble,
     };
     const IpopConf *conf = config->conf;
@@ -338,6 +359,7 @@ void ipop_controller_free(IpopController *c) {
     if (c->xmpp != NULL)
         ipop_xmpp_free(c->xmpp);
     ipop_dataplane_free(c->dataplane);
+    ipop_netwatch_free(c->netwatch);
     g_source_destroy(c->timer);
     g_source_unref(c->timer);
     ipop_registry_free(c->registry);
@@ -346,6 +368,7 @@ void ipop_controller_free(IpopController *c) {
     ipop_pins_free(c->pins);
     g_hash_table_destroy(c->oddities);
     g_free(c->xmpp_error);
+    g_free(c->xmpp_told);
     g_free(c->jid);
     g_free(c->state_dir);
     g_free(c);

@@ -11,6 +11,7 @@
 #include "controller/dataplane/dataplane.h"
 #include "controller/jingle/extdisco.h"
 #include "controller/jingle/session.h"
+#include "controller/netwatch.h"
 #include "controller/peer/pins.h"
 #include "controller/peer/registry.h"
 #include "controller/peer/self.h"
@@ -28,6 +29,7 @@ struct IpopController {
 
     IpopDataplane *dataplane;
     bool tincan;    /* it answers */
+    IpopNetwatch *netwatch; /* while it does not; NULL: none */
     IpopSelf *self; /* NULL before tincan first answered: only it knows the key */
     IpopPins *pins;
     IpopRegistry *registry;
@@ -35,7 +37,9 @@ struct IpopController {
     IpopXmpp *xmpp;
     IpopXmppState xmpp_state;
     char *jid;         /* own full JID while logged in, else "" */
-    char *xmpp_error;  /* as last logged; NULL none */
+    char *xmpp_error;  /* of the last attempt; NULL none */
+    char *xmpp_told;   /* the last line of the log about it, but for a login: NULL */
+    IpopBudget xmpp_lines;
     unsigned login;    /* number of the present one; 0 before the first */
     int64_t login_at;
     bool swept;        /* those who did not come back after it have been marked */

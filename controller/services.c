@@ -8,6 +8,7 @@
  * the account's own server offers. */
 
 #define REFRESH_MIN (5 * IPOP_SECOND)
+#define ASK_AGAIN (60 * IPOP_SECOND) /* when nothing was answered */
 #define REFRESH_MAX (12 * 3600 * IPOP_SECOND)
 
 static void add_turn(json_t *list, const char *server, const char *user, const char *pass, bool tcp) {
@@ -39,6 +40,11 @@ static int64_t refresh_after(const IpopServices *services) {
     return CLAMP(left, 0, 2 * REFRESH_MAX / IPOP_SECOND) * IPOP_SECOND / 2;
 }
 
+static void ask_at(IpopController *c, int64_t at) {
+    c->services_at = at;
+    ipop_controller_wake_at(c, at);
+}
+
 static void take_answer(IpopController *c, const char *xml, size_t n) {
     IpopServices *services = ipop_secret_new(sizeof *services);
     if (!ipop_services_parse(xml, n, services)) {
@@ -50,8 +56,7 @@ static void take_answer(IpopController *c, const char *xml, size_t n) {
              services->n_stun, services->n_turn);
     ipop_secret_free(c->services);
     c->services = services;
-    c->services_at = ipop_clock_now() + MAX(refresh_after(services), REFRESH_MIN);
-    ipop_controller_wake_at(c, c->services_at);
+    ask_at(c, ipop_clock_now() + MAX(refresh_after(services), REFRESH_MIN));
     ipop_services_want(c);
     if (renewed && !c->conf->turn_given)
         ipop_links_relays_changed(c);
@@ -60,12 +65,16 @@ static void take_answer(IpopController *c, const char *xml, size_t n) {
 static void on_answer_1(void *user, IpopIqOutcome outcome, const char *xml, size_t n) {
     if (outcome == IPOP_IQ_RESULT)
         take_answer(user, xml, n);
+    else if (outcome == IPOP_IQ_TIMEOUT)
+        ask_at(user, ipop_clock_now() + ASK_AGAIN);
 }
 
 static void on_answer_2(void *user, IpopIqOutcome outcome, const char *xml, size_t n) {
     IpopController *c = user;
     if (outcome == IPOP_IQ_RESULT)
         take_answer(c, xml, n);
+    else if (outcome == IPOP_IQ_TIMEOUT)
+        ask_at(c, ipop_clock_now() + ASK_AGAIN);
     else if (outcome == IPOP_IQ_ERROR)
         ipop_xmpp_request(c->xmpp, IPOP_XMPP_REPLY, "get", NULL, ipop_services_request(1), on_answer_1, c);
 }

@@ -16,6 +16,7 @@
 
 #define KEEPALIVE IPOP_SECOND
 #define KEEPALIVE_UNANSWERED 3
+#define SLEPT (3 * IPOP_SECOND) /* it runs at least once a second */
 #define TELL_AFTER (3 * IPOP_SECOND)
 #define PEERS_MAX 4096
 #define DATAGRAMS_PER_TURN 256
@@ -59,6 +60,7 @@ struct IpopDataplane {
     int64_t next_survey_id;
     int64_t heard, echoed;      /* the last authentic datagram; the last echo_request */
     unsigned unanswered;
+    int64_t ran; /* last; 0: not yet */
     int64_t seeking_since;      /* 0: not yet looked */
     bool told;
     char *key_error;
@@ -437,7 +439,10 @@ static void receive(IpopDataplane *dataplane, int64_t now) {
 
 static gboolean dispatch(GSource *source, GSourceFunc callback, gpointer data) {
     IpopDataplane *dataplane = ((Source *)source)->dataplane;
-    int64_t now = ipop_clock_now();
+    int64_t now = ipop_clock_now(), slept = dataplane->ran != 0 ? now - dataplane->ran : 0;
+    dataplane->ran = now;
+    if (slept > SLEPT)
+        dataplane->events.slept(dataplane->user, (double)slept / (double)IPOP_SECOND);
     if (g_source_query_unix_fd(source, dataplane->fd_tag) != 0)
         receive(dataplane, now);
     run(dataplane, now);

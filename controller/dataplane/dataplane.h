@@ -33,6 +33,8 @@ typedef struct {
     void (*link)(void *user, const IpopUid *uid, const json_t *message);
     void (*network_changed)(void *user);
     void (*woken)(void *user); /* the host slept, or its network was away: what was open may be so no more */
+    /* This process did not run for more than 3 s: the machine slept, or somebody stopped it. */
+    void (*slept)(void *user, double seconds);
     /* A sentence for the log, with the remedy: once when nobody has answered for 3 s; when tincan refuses a wanted state. */
     void (*trouble)(void *user, const char *sentence);
 } IpopDataplaneEvents;

@@ -17,48 +17,6 @@ void ipop_hangup_clear(IpopHangup *hangup) {
     pthread_mutex_destroy(&hangup->mutex);
 }
 
-void ipop_hangup_pull(IpopHangup *hangup) {
-    pthread_mutex_lock(&hangup->mutex);
-    hangup->pulled = true;
-    if (hangup->fd >= 0)
-        shutdown(hangup->fd, SHUT_RDWR);
-    g_autoptr(GCancellable) cancellable = g_object_ref(hangup->cancellable);
-    pthread_mutex_unlock(&hangup->mutex);
-    g_cancellable_cancel(cancellable);
-}
-
-void ipop_hangup_rearm(IpopHangup *hangup) {
-    pthread_mutex_lock(&hangup->mutex);
-    hangup->pulled = false;
-    g_object_unref(hangup->cancellable);
-    hangup->cancellable = g_cancellable_new();
-    pthread_mutex_unlock(&hangup->mutex);
-}
-
-bool ipop_hangup_set_fd(IpopHangup *hangup, int fd) {
-    pthread_mutex_lock(&hangup->mutex);
-    if (hangup->fd >= 0)
-        close(hangup->fd);
-    hangup->fd = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
-    bool good = !hangup->pulled && (fd < 0 || hangup->fd >= 0);
-    pthread_mutex_unlock(&hangup->mutex);
-    return good;
-}
-
-GCancellable *ipop_hangup_get_cancellable(IpopHangup *hangup) {
-    pthread_mutex_lock(&hangup->mutex);
-    GCancellable *cancellable = g_object_ref(hangup->cancellable);
-    pthread_mutex_unlock(&hangup->mutex);
-    return cancellable;
-}
-
-bool ipop_hangup_is_pulled(IpopHangup *hangup) {
-    pthread_mutex_lock(&hangup->mutex);
-    bool pulled = hangup->pulled;
-    pthread_mutex_unlock(&hangup->mutex);
-    return pulled;
-}
-
 typedef union {
     struct sockaddr any;
     struct sockaddr_in in;
@@ -89,4 +47,49 @@ bool ipop_hangup_stranded(IpopHangup *hangup) {
                  getpeername(hangup->fd, &server.any, &server_n) == 0;
     pthread_mutex_unlock(&hangup->mutex);
     return known && find_source(&server, server_n, &source) && !same_host(&source, &local);
+}
+
+void ipop_hangup_pull(IpopHangup *hangup) {
+    bool stranded = ipop_hangup_stranded(hangup);
+    pthread_mutex_lock(&hangup->mutex);
+    hangup->stranded |= stranded;
+    hangup->pulled = true;
+    if (hangup->fd >= 0)
+        shutdown(hangup->fd, SHUT_RDWR);
+    g_autoptr(GCancellable) cancellable = g_object_ref(hangup->cancellable);
+    pthread_mutex_unlock(&hangup->mutex);
+    g_cancellable_cancel(cancellable);
+}
+
+void ipop_hangup_rearm(IpopHangup *hangup) {
+    pthread_mutex_lock(&hangup->mutex);
+    hangup->pulled = hangup->stranded = false;
+    g_object_unref(hangup->cancellable);
+    hangup->cancellable = g_cancellable_new();
+    pthread_mutex_unlock(&hangup->mutex);
+}
+
+bool ipop_hangup_set_fd(IpopHangup *hangup, int fd) {
+    pthread_mutex_lock(&hangup->mutex);
+    if (hangup->fd >= 0)
+        close(hangup->fd);
+    hangup->fd = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+    bool good = !hangup->pulled && (fd < 0 || hangup->fd >= 0);
+    pthread_mutex_unlock(&hangup->mutex);
+    return good;
+}
+
+GCancellable *ipop_hangup_get_cancellable(IpopHangup *hangup) {
+    pthread_mutex_lock(&hangup->mutex);
+    GCancellable *cancellable = g_object_ref(hangup->cancellable);
+    pthread_mutex_unlock(&hangup->mutex);
+    return cancellable;
+}
+
+bool ipop_hangup_is_pulled(IpopHangup *hangup, bool *ret_stranded) {
+    pthread_mutex_lock(&hangup->mutex);
+    bool pulled = hangup->pulled;
+    *ret_stranded = hangup->stranded;
+    pthread_mutex_unlock(&hangup->mutex);
+    return pulled;
 }

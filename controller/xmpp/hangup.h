@@ -11,7 +11,7 @@ typedef struct {
     pthread_mutex_t mutex;
     GCancellable *cancellable; /* of the search for an address */
     int fd;                    /* our own duplicate of the socket, so that it never names another; -1: none */
-    bool pulled;
+    bool pulled, stranded;     /* and whether it was stranded then */
 } IpopHangup;
 
 void ipop_hangup_init(IpopHangup *hangup);
@@ -25,7 +25,7 @@ void ipop_hangup_rearm(IpopHangup *hangup);
 
 /* What the login says of itself: its socket, which is duplicated (-1: it has none any more); false when it is pulled already. */
 bool ipop_hangup_set_fd(IpopHangup *hangup, int fd);
-bool ipop_hangup_is_pulled(IpopHangup *hangup);
+bool ipop_hangup_is_pulled(IpopHangup *hangup, bool *ret_stranded);
 GCancellable *ipop_hangup_get_cancellable(IpopHangup *hangup); /* g_object_unref */
 
 /* True when the socket's local address is no longer the one by which this host reaches the server: nothing will come to it. */

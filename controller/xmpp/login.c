@@ -52,7 +52,7 @@ static void end(IpopLogin *self) {
         g_source_destroy(self->source);
         g_clear_pointer(&self->source, g_source_unref);
     }
-    self->trouble.timed_out = ipop_hangup_is_pulled(self->hangup);
+    self->trouble.timed_out = ipop_hangup_is_pulled(self->hangup, &self->trouble.stranded);
     self->closed = true;
     if (self->conn)
         xmpp_conn_release(self->conn);

@@ -52,6 +52,8 @@ static char *stream_error_text(const IpopTrouble *trouble, const char *jid, cons
 }
 
 static char *timeout_text(const IpopTrouble *trouble, const char *where) {
+    if (trouble->stranded)
+        return g_strdup_printf("this host left the address by which it was connected to %s; connecting anew", where);
     switch (trouble->stage) {
     case IPOP_STAGE_RESOLVE:
         return g_strdup("no address of the server was found in time: check this machine's network and name service, and "

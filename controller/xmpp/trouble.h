@@ -20,6 +20,7 @@ typedef enum {
 typedef struct {
     IpopStage stage;
     bool timed_out;    /* the watchdog ended it */
+    bool stranded;     /* so, since this host reaches the server from another address now */
     bool bad_cafile;   /* OpenSSL could not read it */
     bool no_tls;       /* not on offer */
     bool no_scram;     /* not on offer */

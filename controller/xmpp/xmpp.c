@@ -16,6 +16,7 @@
 #define REQUEST_TIMEOUT (10 * IPOP_SECOND)
 #define PING_TIMEOUT_MOVED (2 * IPOP_SECOND)
 #define PING_TIMEOUT (10 * IPOP_SECOND)
+#define SILENCE (60 * IPOP_SECOND) /* nothing heard for so long: is the server still there? */
 #define STABLE (60 * IPOP_SECOND) /* a session this long was a good one */
 #define BACKLOG_MAX (16 * 1024) /* the server does not read: stanzas keep their order of priority */
 #define BACKLOG_PAUSE (IPOP_SECOND / 10)
@@ -33,6 +34,8 @@ struct IpopXmpp {
     GSource *login_timer; /* disconnected: the next attempt; connecting: the watchdog */
     GSource *send_timer;
     GSource *request_timer;
+    GSource *silence_timer;
+    int64_t heard; /* when something last came in */
     int64_t request_due; /* when request_timer rings */
     int64_t online_since;
     unsigned failures, refusals; /* in a row, ordinary and stubborn ones */
@@ -89,6 +92,7 @@ static void on_online(IpopXmpp *xmpp, const char *jid) {
     g_source_set_ready_time(xmpp->login_timer, -1);
     xmpp->online_since = ipop_clock_now();
     xmpp->moved = xmpp->pinging = false;
+    ring_in(xmpp->silence_timer, SILENCE);
     ipop_sendqueue_reset(xmpp->queue, xmpp->online_since);
     g_clear_pointer(&xmpp->error, g_free);
     set_state(xmpp, IPOP_XMPP_CONNECTED, jid);
@@ -123,6 +127,7 @@ static void on_answer(IpopXmpp *xmpp, const IpopEvent *event) {
 
 static void on_event(void *user, const IpopEvent *event) {
     IpopXmpp *xmpp = user;
+    xmpp->heard = ipop_clock_now();
     switch (event->kind) {
     case IPOP_EVENT_ONLINE:
         on_online(xmpp, event->text);
@@ -250,6 +255,17 @@ static gboolean on_request_timer(void *user) {
     return G_SOURCE_CONTINUE;
 }
 
+static gboolean on_silence_timer(void *user) {
+    IpopXmpp *xmpp = user;
+    int64_t silent = ipop_clock_now() - xmpp->heard;
+    if (xmpp->state != IPOP_XMPP_CONNECTED)
+        return G_SOURCE_CONTINUE;
+    if (silent >= SILENCE && !xmpp->pinging)
+        ping_server(xmpp, PING_TIMEOUT);
+    ring_in(xmpp->silence_timer, silent >= SILENCE ? SILENCE : SILENCE - silent);
+    return G_SOURCE_CONTINUE;
+}
+
 void ipop_xmpp_network_changed(IpopXmpp *xmpp) {
     switch (xmpp->state) {
     case IPOP_XMPP_CONNECTED:
@@ -321,6 +337,7 @@ IpopXmpp *ipop_xmpp_new(const IpopXmppConfig *config, const IpopXmppEvents *even
     xmpp->login_timer = timer_new(on_login_timer, xmpp);
     xmpp->send_timer = timer_new(on_send_timer, xmpp);
     xmpp->request_timer = timer_new(on_request_timer, xmpp);
+    xmpp->silence_timer = timer_new(on_silence_timer, xmpp);
     xmpp->connection = ipop_connection_new(config, on_event, xmpp);
     ring_in(xmpp->login_timer, 0);
     return xmpp;
@@ -333,6 +350,7 @@ void ipop_xmpp_free(IpopXmpp *xmpp) {
     timer_free(xmpp->login_timer);
     timer_free(xmpp->send_timer);
     timer_free(xmpp->request_timer);
+    timer_free(xmpp->silence_timer);
     ipop_iq_table_free(xmpp->requests);
     ipop_sendqueue_free(xmpp->queue);
     g_free(xmpp->error);

@@ -78,8 +78,8 @@ uint64_t ipop_xmpp_dropped(const IpopXmpp *xmpp);
 /* Calls off callbacks whose user is this one. */
 void ipop_xmpp_cancel(IpopXmpp *xmpp, const void *user);
 
-/* The host's addresses changed: check the connection with a ping (XEP-0199), connect anew at once if it is dead. After a
- * conflict or a wrong password the long wait stays. */
+/* The host's addresses changed, or it slept: connect anew at once if the connection's own address is gone, else check it with
+ * a ping (XEP-0199) and connect anew when 2 s bring no answer. After a conflict or a wrong password the long wait stays. */
 void ipop_xmpp_network_changed(IpopXmpp *xmpp);
 
 /* One login and out, blocking, for `ipop check`: NULL on success, else the sentence that says what is wrong (g_free). Use a

@@ -217,7 +217,7 @@ static void test_outbox_is_bounded(void) {
 typedef struct {
     TincanTwin *twin;
     IpopDataplane *dataplane;
-    unsigned ups, downs, links, candidates, changes, wakings, troubles, done;
+    unsigned ups, downs, links, candidates, changes, wakings, sleeps, troubles, done;
     bool fresh;
     IpopDataplaneNode node;
     char *trouble, *done_error;
@@ -250,6 +250,11 @@ static void on_woken(void *user) {
     ((Fixture *)user)->wakings++;
 }
 
+static void on_slept(void *user, double seconds) {
+    g_assert_cmpfloat(seconds, >, 3);
+    ((Fixture *)user)->sleeps++;
+}
+
 static void on_trouble(void *user, const char *sentence) {
     Fixture *f = user;
     f->troubles++;
@@ -264,7 +269,7 @@ static void on_done(void *user, const char *error) {
     f->done_error = g_strdup(error);
 }
 
-static const IpopDataplaneEvents events = {on_up, on_down, on_candidates, on_link, on_network, on_woken, on_trouble};
+static const IpopDataplaneEvents events = {on_up, on_down, on_candidates, on_link, on_network, on_woken, on_slept, on_trouble};
 
 static void set_up(Fixture *f, gconstpointer data) {
     f->twin = twin_new(3);
@@ -318,6 +323,21 @@ static void test_survives_losses(Fixture *f, gconstpointer data) {
     f->twin->drop = 1;
     ipop_dataplane_refresh(f->dataplane);
     WAIT_FOR(f->twin->drop == 0 && twin_last(f->twin, "create_link", NULL) != NULL);
+    g_assert_cmpuint(f->downs, ==, 0);
+}
+
+/* What a suspended machine looks like, and a stopped process. */
+static void test_slept(Fixture *f, gconstpointer data) {
+    twin_start(f->twin);
+    WAIT_FOR(f->ups == 1);
+    unsigned echoes = f->twin->echoes;
+    WAIT_FOR(f->twin->echoes > echoes);
+    g_assert_cmpuint(f->sleeps, ==, 0);
+    g_usleep(3500000);
+    WAIT_FOR(f->sleeps == 1);
+    echoes = f->twin->echoes;
+    WAIT_FOR(f->twin->echoes > echoes);
+    g_assert_cmpuint(f->sleeps, ==, 1);
     g_assert_cmpuint(f->downs, ==, 0);
 }
 
@@ -432,6 +452,7 @@ int main(int argc, char **argv) {
     ADD("attaches", test_attaches);
     ADD("adopts", test_adopts);
     ADD("survives-losses", test_survives_losses);
+    ADD("slept", test_slept);
     ADD("restarted-tincan", test_restarted_tincan);
     ADD("quickly-restarted-tincan", test_quickly_restarted_tincan);
     ADD("stale-is-no-end", test_stale_is_no_end);

@@ -156,8 +156,8 @@ class Client:
 
 class Rogue:
     """change: a function of (client, stanza) called for each stanza that passes; it returns the text to pass on in its place,
-    or None to have it vanish. after_login: a function of the client, called when it is logged in. services: the answer's
-    payload to XEP-0215, None for none."""
+    or None to have it vanish. after_login: a function of the client, called when it is logged in. services: a function that
+    gives the payload of the answer to XEP-0215; None for none."""
 
     def __init__(self, world, address, port, domain="rogue.test"):
         self.domain, self.address, self.port = domain, address, port
@@ -266,7 +266,8 @@ class Rogue:
             other.send(stanza.sent_by(client.jid))
         elif kind in ("get", "set"):
             ping = "urn:xmpp:ping" in stanza.text and to == self.domain
-            payload = self.services if "urn:xmpp:extdisco:2" in stanza.text and to == self.domain else None
+            asked = self.services and "urn:xmpp:extdisco:2" in stanza.text and to == self.domain
+            payload = self.services() if asked else None
             head = f"from={quoteattr(to)} to={quoteattr(client.jid)} id={quoteattr(stanza.attributes['id'])}"
             client.send(f"<iq type='result' {head}>{payload or ''}</iq>" if ping or payload else
                         f"<iq type='error' {head}><error type='cancel'><service-unavailable "
