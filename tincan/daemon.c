@@ -181,9 +181,10 @@ static void network_changed(void *user, IpopNetworkChange change) {
 
 static void server_judged(void *user, const IpopServerStatus *status) {
     const char *kind = status->turn ? "TURN" : "STUN", *transport = status->transport == IPOP_TURN_TCP ? "tcp" : "udp";
-    bool bad = status->verdict == IPOP_SERVER_BAD;
-    ipop_log(bad ? IPOP_LOG_ERROR : IPOP_LOG_INFO, "servers", "%s server=%s transport=%s %s: %s", kind, status->server, transport,
-             bad ? "bad" : "good", status->text);
+    bool bad = status->verdict == IPOP_SERVER_BAD, again = !bad && status->before == IPOP_SERVER_BAD;
+    /* Who reads of an error shall read of its end. */
+    ipop_log(bad || again ? IPOP_LOG_ERROR : IPOP_LOG_INFO, "servers", "%s server=%s transport=%s %s: %s", kind, status->server,
+             transport, bad ? "bad" : again ? "good again" : "good", status->text);
 }
 
 static void nat_judged(void *user, IpopNat nat) {

@@ -24,6 +24,24 @@ class Pairs(LabTest):
             self.assert_path(view, "direct", ["host"], ["host"])
             self.assertTrue(view["stats"][0]["rem_addr"].startswith(other.host.ip4 + ":"), view)
 
+    def test_two_interfaces(self):
+        """two interfaces: the peer's own LAN is used, and when that fails the other one"""
+        site, other = self.site(hosts=2), self.site()
+        other.plug(site.host, "eth1", 9, 200)
+        a, b = self.pair(*site.hosts)
+        for view in self.connect(a, b):
+            self.assert_path(view, "direct", ["host"], ["host"])
+            self.assertTrue(view["stats"][0]["rem_addr"].startswith(site.host.ip4.rsplit(".", 1)[0]), view)
+        self.assertIn(f"host {other.host.ip4.rsplit('.', 1)[0]}.9:", a.ipop("why", "bob").stdout)
+        site.host.ns.ip("link set eth0 down")
+
+        def moved():
+            view = b.peer(a, stats=True)
+            return view["status"] == "online" and view["stats"][0]["rem_addr"].startswith(other.ip4 + ":")
+
+        wait_for(lambda: f"bob reaches alice at {other.ip4}: {b.peer(a, stats=True)}", moved, 30)
+        self.assert_ping(a, b.ip4)
+
     def test_home(self):
         """home x home is direct, through both mappings"""
         for view in self.connect(*self.two("home", "home")):

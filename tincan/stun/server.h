@@ -30,7 +30,7 @@ typedef struct {
     IpopTurnTrial *trial; /* stays for a moment after its end, to release what was allocated */
     bool trying;
     unsigned tried; /* the family it is about */
-    IpopServerVerdict verdict;
+    IpopServerVerdict verdict, before;
     char *verdict_text; /* NULL: none */
 } IpopServer;
 

@@ -44,7 +44,7 @@ struct IpopServers {
 /* --- verdicts --- */
 
 static IpopServerStatus status_of(const IpopServer *server) {
-    return (IpopServerStatus){server->user != NULL, server->text, server->transport, server->verdict,
+    return (IpopServerStatus){server->user != NULL, server->text, server->transport, server->verdict, server->before,
                               server->verdict_text ? server->verdict_text : ""};
 }
 
@@ -52,6 +52,8 @@ static void judge(IpopServers *servers, IpopServer *server, IpopServerVerdict ve
     bool news = verdict != server->verdict || (verdict == IPOP_SERVER_BAD && g_strcmp0(text, server->verdict_text) != 0);
     g_free(server->verdict_text);
     server->verdict_text = g_strdup(text);
+    if (verdict != server->verdict)
+        server->before = server->verdict;
     server->verdict = verdict;
     IpopServerStatus status = status_of(server);
     if (news && servers->events.server)

@@ -39,7 +39,7 @@ typedef struct {
     bool turn;
     const char *server; /* as configured */
     IpopTurnTransport transport; /* UDP for STUN */
-    IpopServerVerdict verdict;
+    IpopServerVerdict verdict, before; /* before: the last other one */
     const char *text; /* one sentence, with the remedy when it is bad; in part the server's words, to be cleaned; "" unknown */
 } IpopServerStatus;
 
