@@ -1,8 +1,8 @@
 /* xmpp.h - one Jabber account, kept logged in. Knows XMPP and nothing of peers.
  *
  * libstrophe runs in a thread of its own (its DNS and TLS handshakes block); what crosses is text and plain events. All
- * functions and all callbacks are on the main thread. Reconnects by itself: jittered exponential back-off 1 s to 10 s, later 60 s, at
- * once after ipop_xmpp_network_changed, long (60 s and more) after a conflict or a wrong password.
+ * functions and all callbacks are on the main thread. Reconnects by itself: jittered exponential back-off 1 s to 10 s, later
+ * 60 s, at once after ipop_xmpp_network_changed, long (60 s and more) after a conflict or a wrong password.
  */
 #pragma once
 
