@@ -17,7 +17,7 @@
 #define PING_TIMEOUT_MOVED (2 * IPOP_SECOND)
 #define PING_TIMEOUT (10 * IPOP_SECOND)
 #define SILENCE (60 * IPOP_SECOND) /* nothing heard for so long: is the server still there? */
-#define STABLE (60 * IPOP_SECOND) /* a session this long was a good one */
+#define STABLE (10 * IPOP_SECOND) /* a session this long was a good one */
 #define BACKLOG_MAX (16 * 1024) /* the server does not read: stanzas keep their order of priority */
 #define BACKLOG_PAUSE (IPOP_SECOND / 10)
 

@@ -283,9 +283,10 @@ void ipop_link_roamed(IpopLink *link, const char *remote) {
 
 /* --- life --- */
 
-/* An attempt at another way is under way already, or has one for us. */
+/* An attempt at another way is under way already, or has just found one. One that was held back does not count: it may go by
+ * the same relay, which is gone. */
 static bool has_prospect(const IpopLink *link, int64_t now) {
-    return link->newest != link->carrying && (link->newest->path || now - link->newest->since < UNDER_WAY);
+    return link->newest != link->carrying && !link->newest->held && now - link->newest->since < UNDER_WAY;
 }
 
 static gboolean look_again(gpointer data) {
