@@ -336,6 +336,8 @@ static IpopPath *rebind(IpopPath *base, char ret_local[static IPOP_PATH_ADDRESS]
         return NULL;
     IpopPath *other = path_new(fast, &to, path->to_n);
     other->burst = base->burst;
+    other->around = base->around;
+    other->most = base->most;
     format(&source, port_of(&fast->local), ret_local);
     return other;
 }
