@@ -62,8 +62,30 @@ static void settle_later(IpopDaemon *daemon) {
     daemon->settle = g_timeout_add_seconds(SETTLE_SECONDS, settle, daemon);
 }
 
+/* What came of it, once: an attempt that fails as the last one did is no news. */
+static void tell_link(IpopPeer *peer) {
+    IpopLinkState state = ipop_link_state(peer->link);
+    const IpopPathInfo *info = ipop_link_path_info(peer->link);
+    bool online = state == IPOP_LINK_ONLINE;
+    const char *name = *peer->name ? peer->name : peer->uid.hex;
+    if (!online && state != IPOP_LINK_FAILED) {
+        ipop_log(IPOP_LOG_DEBUG, "link", "name=%s state=%s", name, ipop_link_state_name(state));
+        return;
+    }
+    g_autofree char *reason = ipop_peer_reason(peer);
+    g_autofree char *told = g_strdup_printf("state=%s%s%s%s%s%s%s%s%s", ipop_link_state_name(state), online ? " path=" : "",
+                                            ipop_peer_path(peer), online ? " local=" : "", online ? info->local_addr : "",
+                                            online ? " remote=" : "", online ? info->remote_addr : "", *reason ? " " : "", reason);
+    if (g_strcmp0(told, peer->told) == 0)
+        return;
+    ipop_log(IPOP_LOG_INFO, "link", "name=%s %s", name, told);
+    g_free(peer->told);
+    peer->told = g_steal_pointer(&told);
+}
+
 static void link_changed(void *user) {
     IpopPeer *peer = user;
+    tell_link(peer);
     ipop_control_notify(peer->daemon->control, ipop_state_link(peer));
     settle_later(peer->daemon);
 }

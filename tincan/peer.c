@@ -88,6 +88,7 @@ void ipop_peer_free(IpopPeer *peer) {
     ipop_tunnel_remove_peer(peer->tunnel_peer);
     g_free(peer->jid);
     g_free(peer->refused);
+    g_free(peer->told);
     g_free(peer);
 }
 

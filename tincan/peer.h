@@ -19,6 +19,7 @@ typedef struct IpopPeer {
     bool available;
     int64_t jabber_heard; /* ipop_clock_now; 0 never */
     IpopNat nat;          /* as it said of itself */
+    char *told;           /* what the log last said of its link */
     char *refused;        /* why it may not be a peer; NULL when it may */
     IpopTunnelPeer *tunnel_peer;
     IpopLink *link;
