@@ -1,11 +1,14 @@
 /* ipop check: configuration, Jabber login, STUN and TURN servers, NAT, each said good or bad with the remedy. */
 #include "controller/conf/conf.h"
+#include "controller/jingle/extdisco.h"
 #include "controller/xmpp/xmpp.h"
+#include "tincan/base/secret.h"
 #include "tincan/stun/servers.h"
 #include "tools/text.h"
 #include "tools/tool.h"
 
 #include <jansson.h>
+#include <string.h>
 
 #define LOGIN_MS 10000
 #define SERVERS_MS 7000 /* TURN over two families, and names */
@@ -48,15 +51,25 @@ static int finish(Report *r) {
 
 /* --- STUN and TURN servers --- */
 
-static IpopServers *start_servers(const IpopConf *conf) {
-    IpopServers *servers = ipop_servers_new(NULL, NULL);
+/* The configured ones, and of a kind that is not configured those that the account's server offers, as the controller does it.
+ * offered: NULL when it does not say. */
+static void set_servers(IpopServers *servers, const IpopConf *conf, const IpopServices *offered) {
+    const char *stun[IPOP_SERVERS_MAX];
     IpopTurnServer turn[IPOP_SERVERS_MAX];
-    unsigned n_turn = MIN(conf->n_turn, IPOP_SERVERS_MAX);
-    for (unsigned i = 0; i < n_turn; i++)
-        turn[i] = (IpopTurnServer){conf->turn[i].server, conf->turn[i].user, conf->turn[i].pass,
-                                   conf->turn[i].tcp ? IPOP_TURN_TCP : IPOP_TURN_UDP};
-    ipop_servers_set(servers, (const char *const *)conf->stun, MIN(conf->n_stun, IPOP_SERVERS_MAX), turn, n_turn);
-    return servers;
+    unsigned n_stun = 0, n_turn = 0;
+    for (unsigned i = 0; i < conf->n_stun && n_stun < IPOP_SERVERS_MAX; i++)
+        stun[n_stun++] = conf->stun[i];
+    for (unsigned i = 0; offered && !conf->stun_given && i < offered->n_stun && n_stun < IPOP_SERVERS_MAX; i++)
+        stun[n_stun++] = offered->stun[i].server;
+    for (unsigned i = 0; i < conf->n_turn && n_turn < IPOP_SERVERS_MAX; i++)
+        turn[n_turn++] = (IpopTurnServer){conf->turn[i].server, conf->turn[i].user, conf->turn[i].pass,
+                                          conf->turn[i].tcp ? IPOP_TURN_TCP : IPOP_TURN_UDP};
+    for (unsigned i = 0; offered && !conf->turn_given && i < offered->n_turn && n_turn < IPOP_SERVERS_MAX; i++) {
+        const IpopService *service = &offered->turn[i];
+        turn[n_turn++] = (IpopTurnServer){(char *)service->server, (char *)service->user, (char *)service->pass,
+                                          service->tcp ? IPOP_TURN_TCP : IPOP_TURN_UDP};
+    }
+    ipop_servers_set(servers, stun, n_stun, turn, n_turn);
 }
 
 /* One that is still being looked up has no verdict. */
@@ -102,21 +115,26 @@ static void report_nat(Report *r, const IpopServers *servers) {
     report(r, "NAT", outside, verdict, text);
 }
 
-static void finish_servers(Report *r, const IpopServers *servers) {
+static bool has(const IpopServers *servers, bool turn) {
+    IpopServerStatus status;
+    for (unsigned i = 0; ipop_servers_status(servers, i, &status); i++)
+        if (status.turn == turn)
+            return true;
+    return false;
+}
+
+static void report_servers(Report *r, const IpopServers *servers, const IpopConf *conf) {
     IpopServerStatus status;
     for (unsigned i = 0; ipop_servers_status(servers, i, &status); i++)
         report_server(r, &status);
-    if (ipop_servers_status(servers, 0, &status) && !status.turn)
+    if (has(servers, false))
         report_nat(r, servers);
-}
-
-static void note_absent_servers(Report *r, const IpopConf *conf) {
-    if (conf->n_stun == 0)
+    else
         report(r, "STUN", "", NOTE, conf->stun_given ? "none, as configured: nodes behind different NATs need TURN then"
-                                                     : "none configured: what the Jabber server offers is used");
-    if (conf->n_turn == 0)
+                                                     : "none configured, and the Jabber server offers none");
+    if (!has(servers, true))
         report(r, "TURN", "", NOTE, conf->turn_given ? "none, as configured: some pairs of NATs can't be crossed then"
-                                                     : "none configured: what the Jabber server offers is used");
+                                                     : "none configured, and the Jabber server offers none");
 }
 
 /* --- Jabber, in a thread beside --- */
@@ -124,6 +142,7 @@ static void note_absent_servers(Report *r, const IpopConf *conf) {
 typedef struct {
     const IpopConf *conf;
     char *trouble; /* NULL: logged in */
+    char *offer;   /* what the server said of its STUN and TURN servers; NULL: nothing */
     gint done;
 } Login;
 
@@ -140,7 +159,9 @@ static void *log_in(void *user) {
         .port = conf->xmpp_port,
         .cafile = conf->xmpp_cafile,
     };
-    login->trouble = ipop_xmpp_try_login(&config, LOGIN_MS);
+    const char *const questions[] = {ipop_services_request(2), ipop_services_request(1), NULL};
+    bool ask = !conf->stun_given || !conf->turn_given;
+    login->trouble = ipop_xmpp_try_login(&config, LOGIN_MS, ask ? questions : NULL, &login->offer);
     g_atomic_int_set(&login->done, 1);
     g_main_context_wakeup(NULL);
     return NULL;
@@ -151,23 +172,40 @@ static gboolean end_servers(gpointer data) {
     return G_SOURCE_REMOVE;
 }
 
+static void wait_settled(const IpopServers *servers) {
+    bool late = false;
+    guint limit = g_timeout_add(SERVERS_MS, end_servers, &late);
+    while (!late && !ipop_servers_settled(servers))
+        g_main_context_iteration(NULL, TRUE);
+    if (!late)
+        g_source_remove(limit);
+}
+
+static void set_offered(IpopServers *servers, const IpopConf *conf, const char *offer) {
+    IpopServices *services = ipop_secret_new(sizeof *services);
+    if (offer && ipop_services_parse(offer, strlen(offer), services))
+        set_servers(servers, conf, services);
+    ipop_secret_free(services);
+}
+
 /* Both at once, since each takes seconds where something is wrong. */
 static void check_network(Report *r, const IpopConf *conf, const char *no_password) {
     Login login = {.conf = conf, .trouble = g_strdup(no_password), .done = no_password != NULL};
     GThread *thread = no_password ? NULL : g_thread_new("login", log_in, &login);
-    IpopServers *servers = start_servers(conf);
-    bool late = false;
-    guint limit = g_timeout_add(SERVERS_MS, end_servers, &late);
-    while (!g_atomic_int_get(&login.done) || !(late || ipop_servers_settled(servers)))
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
+    set_servers(servers, conf, NULL);
+    while (!g_atomic_int_get(&login.done))
         g_main_context_iteration(NULL, TRUE);
-    if (!late)
-        g_source_remove(limit);
     if (thread)
         g_thread_join(thread);
+    if (login.offer)
+        set_offered(servers, conf, login.offer);
+    wait_settled(servers);
     report(r, "Jabber", conf->xmpp_username, login.trouble ? BAD : GOOD, login.trouble ? login.trouble : "logged in");
-    g_free(login.trouble);
-    finish_servers(r, servers);
+    report_servers(r, servers, conf);
     ipop_servers_free(servers);
+    g_free(login.trouble);
+    g_free(login.offer);
 }
 
 int ipop_cmd_check(const IpopTool *tool, const char *operand) {
@@ -187,6 +225,5 @@ int ipop_cmd_check(const IpopTool *tool, const char *operand) {
         report(&r, "config", "", NOTE, *warning);
     bool have_password = ipop_conf_read_password(conf, &error);
     check_network(&r, conf, have_password ? NULL : error->message);
-    note_absent_servers(&r, conf);
     return finish(&r);
 }

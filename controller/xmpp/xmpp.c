@@ -367,15 +367,41 @@ uint64_t ipop_xmpp_dropped(const IpopXmpp *xmpp) {
 typedef struct {
     IpopXmpp *xmpp;
     GMainLoop *loop;
+    bool in;
     char *error;
+    const char *const *questions; /* those still to be asked */
+    char *answer;
 } Trial;
+
+static void ask_next(Trial *trial);
+
+static void on_trial_answer(void *user, IpopIqOutcome outcome, const char *xml, size_t n) {
+    Trial *trial = user;
+    if (outcome == IPOP_IQ_RESULT) {
+        trial->answer = g_strndup(xml, n);
+        g_main_loop_quit(trial->loop);
+    } else {
+        ask_next(trial);
+    }
+}
+
+static void ask_next(Trial *trial) {
+    const char *question = trial->questions ? *trial->questions : NULL;
+    if (question)
+        trial->questions++;
+    if (!question || !ipop_xmpp_request(trial->xmpp, IPOP_XMPP_REPLY, "get", NULL, question, on_trial_answer, trial))
+        g_main_loop_quit(trial->loop);
+}
 
 static void on_trial_state(void *user, IpopXmppState state, const char *jid, const char *error) {
     Trial *trial = user;
-    if (state == IPOP_XMPP_CONNECTING)
-        return;
-    trial->error = state == IPOP_XMPP_CONNECTED ? NULL : g_strdup(error);
-    g_main_loop_quit(trial->loop);
+    if (state == IPOP_XMPP_CONNECTED) {
+        trial->in = true;
+        ask_next(trial);
+    } else if (state == IPOP_XMPP_DISCONNECTED) {
+        trial->error = trial->in ? NULL : g_strdup(error); /* that it ended afterwards is another story */
+        g_main_loop_quit(trial->loop);
+    }
 }
 
 static void on_trial_stanza(void *user, const char *xml, size_t n) {
@@ -387,11 +413,11 @@ static gboolean on_trial_timeout(void *user) {
     return G_SOURCE_REMOVE;
 }
 
-char *ipop_xmpp_try_login(const IpopXmppConfig *config, unsigned timeout_ms) {
+char *ipop_xmpp_try_login(const IpopXmppConfig *config, unsigned timeout_ms, const char *const *questions, char **ret_answer) {
     static const IpopXmppEvents events = {on_trial_state, on_trial_stanza, on_trial_stanza};
     g_autoptr(GMainContext) context = g_main_context_new();
     g_main_context_push_thread_default(context);
-    Trial trial = {.loop = g_main_loop_new(context, FALSE)};
+    Trial trial = {.loop = g_main_loop_new(context, FALSE), .questions = questions};
     g_autoptr(GError) error = NULL;
     trial.xmpp = ipop_xmpp_new(config, &events, &trial, &error);
     if (trial.xmpp) {
@@ -406,5 +432,7 @@ char *ipop_xmpp_try_login(const IpopXmppConfig *config, unsigned timeout_ms) {
     ipop_xmpp_free(trial.xmpp);
     g_main_loop_unref(trial.loop);
     g_main_context_pop_thread_default(context);
+    if (ret_answer)
+        *ret_answer = trial.answer;
     return trial.error;
 }

@@ -83,5 +83,7 @@ void ipop_xmpp_cancel(IpopXmpp *xmpp, const void *user);
 void ipop_xmpp_network_changed(IpopXmpp *xmpp);
 
 /* One login and out, blocking, for `ipop check`: NULL on success, else the sentence that says what is wrong (g_free). Use a
- * resource of its own: the one of a running controller would be thrown out. */
-char *ipop_xmpp_try_login(const IpopXmppConfig *config, unsigned timeout_ms);
+ * resource of its own: the one of a running controller would be thrown out. questions (NULL-terminated payloads, or NULL) are
+ * put to the own server one after the other until one has a result: *ret_answer is the whole stanza (g_free), NULL when none
+ * has. */
+char *ipop_xmpp_try_login(const IpopXmppConfig *config, unsigned timeout_ms, const char *const *questions, char **ret_answer);

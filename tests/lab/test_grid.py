@@ -74,6 +74,8 @@ class Servers(LabTest):
         b = self.node(self.site("home").host, "bob", "172.31.0.2", **keys)
         self.connect(a, b, path="relayed")
         a.wait_peer(b, lambda p: "UDP seems to be blocked in this node's network" in p["reason"], "with the reason")
+        check = a.ipop("check", "-c", a.write_config(), timeout=20)
+        self.assertRegex(check.stdout, r"TURN +good +192.0.2.10:3478 \(TCP\): relays at")
 
     def test_refresh(self):
         """credentials that end are renewed at half their life, and the relayed link with them, without losing a packet"""

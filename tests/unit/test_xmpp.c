@@ -102,7 +102,7 @@ static void test_refused(void) {
     unsigned port;
     g_autoptr(GSocket) socket = refusing(&port);
     IpopXmppConfig config = config_for(port);
-    g_autofree char *error = ipop_xmpp_try_login(&config, 10000);
+    g_autofree char *error = ipop_xmpp_try_login(&config, 10000, NULL, NULL);
     assert_contains(error, "refuses connections");
     assert_contains(error, "xmpp_port");
 }
@@ -110,7 +110,7 @@ static void test_refused(void) {
 static void test_silent(void) {
     Server *server = server_new(NULL);
     IpopXmppConfig config = config_for(server->port);
-    g_autofree char *error = ipop_xmpp_try_login(&config, 2000);
+    g_autofree char *error = ipop_xmpp_try_login(&config, 2000, NULL, NULL);
     assert_contains(error, "accepts connections and says nothing");
     g_autofree char *heard = server_free(server);
     assert_contains(heard, "to=\"example.org\"");
@@ -119,7 +119,7 @@ static void test_silent(void) {
 static void test_ends_before_it_begins(void) {
     Server *server = server_new(NULL);
     IpopXmppConfig config = config_for(server->port);
-    g_autofree char *error = ipop_xmpp_try_login(&config, 0);
+    g_autofree char *error = ipop_xmpp_try_login(&config, 0, NULL, NULL);
     g_assert_nonnull(error);
     g_free(server_free(server));
 }
@@ -135,7 +135,7 @@ static void test_garbage(void) {
     for (unsigned i = 0; i < G_N_ELEMENTS(garbage); i++) {
         Server *server = server_new(garbage[i]);
         IpopXmppConfig config = config_for(server->port);
-        g_autofree char *error = ipop_xmpp_try_login(&config, 10000);
+        g_autofree char *error = ipop_xmpp_try_login(&config, 10000, NULL, NULL);
         assert_contains(error, "does not speak XMPP");
         g_free(server_free(server));
     }
@@ -154,7 +154,7 @@ static void test_no_tls(void) {
     for (unsigned i = 0; i < G_N_ELEMENTS(offers); i++) {
         Server *server = server_new(offers[i]);
         IpopXmppConfig config = config_for(server->port);
-        g_autofree char *error = ipop_xmpp_try_login(&config, 10000);
+        g_autofree char *error = ipop_xmpp_try_login(&config, 10000, NULL, NULL);
         assert_contains(error, "offers no TLS");
         g_autofree char *heard = server_free(server);
         assert_contains(heard, "<stream:stream");
@@ -169,7 +169,7 @@ static void test_stream_error(void) {
     Server *server = server_new(HEAD "<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>"
                                      "</stream:stream>");
     IpopXmppConfig config = config_for(server->port);
-    g_autofree char *error = ipop_xmpp_try_login(&config, 10000);
+    g_autofree char *error = ipop_xmpp_try_login(&config, 10000, NULL, NULL);
     assert_contains(error, "does not serve example.org");
     g_free(server_free(server));
 }
@@ -179,7 +179,7 @@ static void test_bad_handshake(void) {
     Server *server = server_new(HEAD "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>"
                                      "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>\r\nno TLS, but something else");
     IpopXmppConfig config = config_for(server->port);
-    g_autofree char *error = ipop_xmpp_try_login(&config, 300);
+    g_autofree char *error = ipop_xmpp_try_login(&config, 300, NULL, NULL);
     g_test_message("%s", error);
     g_assert_nonnull(error);
     g_autofree char *heard = server_free(server);
@@ -248,14 +248,14 @@ static void test_bad_config(void) {
 
     IpopXmppConfig config = config_for(1);
     config.cafile = "/nonexistent/ca.pem";
-    g_autofree char *missing = ipop_xmpp_try_login(&config, 1000);
+    g_autofree char *missing = ipop_xmpp_try_login(&config, 1000, NULL, NULL);
     assert_contains(missing, "/nonexistent/ca.pem");
     g_autofree char *path = NULL;
     int fd = g_file_open_tmp("ipop-ca-XXXXXX", &path, NULL);
     g_assert_cmpint(fd, >=, 0);
     g_close(fd, NULL);
     config.cafile = path;
-    g_autofree char *empty = ipop_xmpp_try_login(&config, 1000);
+    g_autofree char *empty = ipop_xmpp_try_login(&config, 1000, NULL, NULL);
     assert_contains(empty, "holds no certificate");
     g_unlink(path);
 }
