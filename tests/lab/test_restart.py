@@ -80,7 +80,7 @@ class Restart(LabTest):
         self.a.wait_offline(self.b, 20)
 
     def test_server_stopped(self):
-        """the Jabber server away for 20 s: no ping lost, and both log in again"""
+        """the Jabber server away for 20 s: no ping lost, both log in again, and the log has one line for each of that"""
         ping = self.connected_with_ping()
         self.world.prosody.stop()
         try:
@@ -94,6 +94,9 @@ class Restart(LabTest):
         ping.wait_replies(10)
         sent, received = ping.stop()
         self.assertEqual(received, sent)
+        for node in (self.a, self.b):
+            lines = [line for line in node.controller.output().splitlines() if " jabber: " in line and " offers " not in line]
+            self.assertEqual(len(lines), 3 + ("refuses" in lines[2]), lines)  # logged in; lost, perhaps refused; logged in
 
     def test_login_while_linked(self):
         """a third node meets both after the Jabber server's return"""

@@ -62,11 +62,16 @@ class Ejabberd:
                                    address=host.addresses[0]))
         libs = os.path.dirname(glob.glob("/usr/lib/*/ejabberd-*")[0])
         # -extra keeps what follows from ejabberd; without a name there is no distribution.
-        argv = ["env", f"ERL_LIBS={libs}", f"EJABBERD_CONFIG_PATH={directory}/ejabberd.yml", f"HOME={directory}",
-                f"EJABBERD_LOG_PATH={directory}/log/ejabberd.log", "ERL_CRASH_DUMP_BYTES=0",
-                "erl", "-noinput", "+P", "250000", "-mnesia", "dir", f'"{directory}/spool"', "-s", "ejabberd"]
+        self._argv = ["env", f"ERL_LIBS={libs}", f"EJABBERD_CONFIG_PATH={directory}/ejabberd.yml",
+                      f"HOME={directory}", f"EJABBERD_LOG_PATH={directory}/log/ejabberd.log", "ERL_CRASH_DUMP_BYTES=0",
+                      "erl", "-noinput", "+P", "250000", "-mnesia", "dir", f'"{directory}/spool"', "-s", "ejabberd"]
+        self._log = f"{directory}/ejabberd.out"
         self._accounts = 0
-        self.process = host.ns.start("ejabberd", argv, f"{directory}/ejabberd.out")
+        self.process = None
+        self.start()
+
+    def start(self):
+        self.process = self.host.ns.start("ejabberd", self._argv, self._log)
         for listener in (r"TCP.* at \[::\]:5222", r"TLS.* at \[::\]:5223", r"TCP.* at 127.0.0.1:5280"):
             self.process.wait_output("Start accepting " + listener, 60)
 

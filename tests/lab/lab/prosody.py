@@ -1,4 +1,4 @@
-"""Prosody, configured as Debian's package comes (10 kB/s for each client), with an own domain, data and certificate."""
+"""Prosody, configured as Debian's package comes (10 kB/s for each client, unless told), with an own domain, data and certificate."""
 
 import os
 
@@ -20,7 +20,7 @@ modules_enabled = {{
 }}
 modules_disabled = {{ "s2s" }}
 c2s_require_encryption = true
-limits = {{ c2s = {{ rate = "10kb/s" }} }}
+limits = {{ c2s = {{ rate = "{rate}" }} }}
 authentication = "internal_hashed"
 ssl = {{ certificate = "{certificate}", key = "{key}" }}
 VirtualHost "{domain}"
@@ -48,7 +48,7 @@ class Prosody:
 
     PORT, TLS_PORT, LIFETIME = 5222, 5223, 10
 
-    def __init__(self, host, directory, domain, authority, coturn=None):
+    def __init__(self, host, directory, domain, authority, coturn=None, rate="10kb/s"):
         os.makedirs(f"{directory}/data")
         self.host, self.domain, self.brief_domain = host, domain, f"brief.{domain}"
         self._config, self._log = f"{directory}/prosody.cfg.lua", f"{directory}/prosody.log"
@@ -56,7 +56,7 @@ class Prosody:
         external = coturn and _EXTERNAL.format(host=host.addresses[0], port=coturn.PORT, user=coturn.USER,
                                                password=coturn.PASSWORD)
         with open(self._config, "w", encoding="utf-8") as f:
-            f.write(_CONFIG.format(brief_domain=self.brief_domain, host=host.addresses[0], secret_port=Coturn.SECRET_PORT,
+            f.write(_CONFIG.format(rate=rate, brief_domain=self.brief_domain, host=host.addresses[0], secret_port=Coturn.SECRET_PORT,
                                    secret=Coturn.SECRET, lifetime=self.LIFETIME, dir=directory, domain=domain, certificate=certificate, key=key, port=self.PORT,
                                    tls_port=self.TLS_PORT, external=external or "",
                                    interfaces=", ".join(f'"{a}"' for a in host.addresses)))
