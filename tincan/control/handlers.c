@@ -400,7 +400,8 @@ static const char *set_remote(IpopDaemon *daemon, const json_t *message, const I
     if (!ipop_json_bool(message, "end", &end))
         return "end";
     const char *nat;
-    if (json_object_get(message, "nat") && (!ipop_json_string(message, "nat", IPOP_NAT_TEXT_MAX, &nat) || !ipop_nat_parse(nat, &peer->nat)))
+    if (json_object_get(message, "nat") &&
+        (!ipop_json_string(message, "nat", IPOP_NAT_TEXT_MAX, &nat) || !ipop_nat_parse(nat, &peer->nat)))
         return "nat";
     if (!ipop_link_set_remote(peer->link, (uint32_t)generation, ufrag, pwd, candidates, (unsigned)json_array_size(list), end))
         return answer_error(request, "not the newest generation");

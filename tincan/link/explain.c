@@ -132,11 +132,12 @@ const char *ipop_explain_remedy(const IpopFacts *facts) {
     case NO_HAIRPIN:
         return "IPv6 at both would make it direct, or hairpinning (NAT loopback) on that NAT";
     case BOTH_SYMMETRIC:
-        return "port mapping by UPnP at either side (\"upnp\": true, and a router that does it) or IPv6 at both would make it direct";
+        return "port mapping by UPnP at either side (\"upnp\": true, and a router that does it) or IPv6 at both would make it "
+               "direct";
     case OWN_SYMMETRIC:
     case PEER_SYMMETRIC:
-        return "port mapping by UPnP at either side (\"upnp\": true, and a router that does it), a firewall that lets UDP in, or IPv6 "
-               "at both would make it direct";
+        return "port mapping by UPnP at either side (\"upnp\": true, and a router that does it), a firewall that lets UDP in, "
+               "or IPv6 at both would make it direct";
     case CHANCE:
     case UNKNOWN:
         break;

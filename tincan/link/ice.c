@@ -282,7 +282,8 @@ static bool has_family(const IpopCandidate *candidates, unsigned n, bool v6) {
 }
 
 static const char *explain_failure(const IpopAttempt *attempt) {
-    bool v4 = has_family(attempt->local, attempt->n_local, false), remote_v4 = has_family(attempt->remote, attempt->n_remote, false);
+    bool v4 = has_family(attempt->local, attempt->n_local, false);
+    bool remote_v4 = has_family(attempt->remote, attempt->n_remote, false);
     if (attempt->connected)
         return "the peer stopped answering the checks of a path that had worked";
     if (attempt->n_local == 0)
