@@ -31,6 +31,8 @@ static void set_route(IpopPeer *peer, unsigned which, const char *host) {
     if (mtu >= ipop_daemon_mtu(peer->daemon) || !*host)
         mtu = 0;
     bool moved = strcmp(peer->routes[which].host, host) != 0;
+    if (!moved && mtu == peer->routes[which].mtu)
+        return;
     if (peer->routes[which].mtu && (moved || !mtu))
         ipop_tun_set_host_mtu(tun, families[which], peer->routes[which].host, 0);
     g_strlcpy(peer->routes[which].host, host, sizeof peer->routes[which].host);
@@ -47,7 +49,7 @@ static void log_mtu(IpopPeer *peer, bool hole) {
     const char *name = *peer->name ? peer->name : peer->uid.hex;
     unsigned before = peer->mtu_logged ? peer->mtu_logged : ipop_daemon_mtu(peer->daemon);
     if (hole)
-        ipop_log(IPOP_LOG_INFO, "mtu", "peer=%s: large packets vanish on the way; looking for the largest that arrive", name);
+        ipop_log(IPOP_LOG_INFO, "mtu", "peer=%s: large packets vanish on the way; looking for what arrives", name);
     else if (peer->mtu != before)
         ipop_log(IPOP_LOG_INFO, "mtu", "peer=%s mtu=%u: the path takes %s packets%s", name, peer->mtu,
                  peer->mtu < before ? "smaller" : "larger", peer->mtu < before ? " only" : " again");
@@ -64,7 +66,8 @@ void ipop_peer_mtu(IpopPeer *peer, unsigned mtu, bool hole) {
 
 void ipop_peer_device_changed(IpopPeer *peer) {
     ipop_tunnel_set_mtu(peer->tunnel_peer, ipop_daemon_mtu(peer->daemon));
-    peer->routes[0].mtu = peer->routes[1].mtu = 0;
+    set_route(peer, 0, "");
+    set_route(peer, 1, "");
     set_routes(peer);
 }
 

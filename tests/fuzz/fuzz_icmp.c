@@ -1,5 +1,5 @@
-/* Packets of a local program, and pieces of them: what is said of one is a packet that carries the quote and right sums; and
- * lowering the MSS changes the MSS and the checksum alone. */
+/* Packets of a local program, and pieces of them: what is said of one is a packet that carries the quote and right
+ * sums; and lowering the MSS changes the MSS and the checksum alone. */
 #include "tincan/packet/clamp.h"
 #include "tincan/packet/headers.h"
 #include "tincan/packet/icmp.h"

@@ -1,5 +1,5 @@
-/* Pieces from an authenticated peer that means ill: frames one after another, each with its length (2) and how many 100 ms
- * later it came (1) in front. Whatever becomes whole has the length that was said. */
+/* Pieces from an authenticated peer that means ill: frames one after another, each with its length (2) and how many
+ * 100 ms later it came (1) in front. Whatever becomes whole has the length that was said. */
 #include "tincan/crypto/wire.h"
 #include "tincan/packet/headers.h"
 #include "tincan/tunnel/pieces.h"

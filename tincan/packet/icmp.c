@@ -37,7 +37,8 @@ static bool is_unicast6(const uint8_t *address) {
 static bool may_answer6(const uint8_t *packet, size_t n) {
     const uint8_t *next = packet + IPOP_IP6_HEADER;
     bool later = packet[6] == IPPROTO_FRAGMENT && ipop_get16(next + 2) & 0xfff8;
-    return !later && is_unicast6(packet + 8) && is_unicast6(packet + 24) && !(packet[6] == IPPROTO_ICMPV6 && next[0] < 128);
+    bool error = packet[6] == IPPROTO_ICMPV6 && next[0] < 128;
+    return !later && !error && is_unicast6(packet + 8) && is_unicast6(packet + 24);
 }
 
 static void put_checksum(uint8_t *at, uint64_t sum) {

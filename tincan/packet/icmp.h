@@ -1,5 +1,5 @@
-/* icmp.h - tells the sender of a packet that it is too big for the way on: ICMPv4 "fragmentation needed" (RFC 1191, section 4)
- * and ICMPv6 "packet too big" (RFC 4443, section 3.2). Pure; any thread.
+/* icmp.h - tells the sender of a packet that it is too big for the way on: ICMPv4 "fragmentation needed" (RFC 1191,
+ * section 4) and ICMPv6 "packet too big" (RFC 4443, section 3.2). Pure; any thread.
  */
 #pragma once
 
@@ -11,9 +11,10 @@
 #define IPOP_ICMP_QUOTE 64  /* so much of a packet is enough for the sender to know it again: IPv6, TCP, 4 bytes */
 #define IPOP_ICMP_FLOWS 64
 
-/* Writes a packet that says that this one, of which the first n bytes are there, is longer than mtu. Its source is where the
- * packet was going: an address that the sender's own kernel takes an ICMP message from. Returns the length; 0 when there must
- * not be one (RFC 1122, section 3.2.2; RFC 4443, section 2.4): about an ICMP error, a later fragment, to or from a group. */
+/* Writes a packet that says that this one, of which the first n bytes are there, is longer than mtu. Its source is
+ * where the packet was going: an address that the sender's own kernel takes an ICMP message from. Returns the
+ * length; 0 when there must not be one (RFC 1122, section 3.2.2; RFC 4443, section 2.4): about an ICMP error, a
+ * later fragment, to or from a group. */
 size_t ipop_icmp_too_big(const uint8_t *packet, size_t n, size_t mtu, uint8_t ret[static IPOP_ICMP_MAX]);
 
 /* A number for the flow that the packet belongs to, n >= 0 bytes of it being there: addresses, protocol and ports. */

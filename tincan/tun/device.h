@@ -24,8 +24,8 @@ IpopTun *ipop_tun_open(const char *name, GError **error);
  * IPv6 address that the kernel refuses because IPv6 is switched off is no error: *ret_no_ip6 says so. */
 bool ipop_tun_configure(IpopTun *tun, const IpopTunConfig *config, bool *ret_no_ip6, GError **error);
 
-/* Tells the kernel that packets to this host (numeric; "" is passed over) should have at most mtu bytes, 0: as many as the
- * device's: by a route of its own, which the device takes with it. Returns 0 or a negative errno of the kernel. */
+/* Tells the kernel that packets to this host (numeric; "" is passed over) should have at most mtu bytes, 0: as many as
+ * the device's: by a route of its own, which the device takes with it. Returns 0 or a negative errno of the kernel. */
 int ipop_tun_set_host_mtu(IpopTun *tun, int family, const char *host, unsigned mtu);
 
 int ipop_tun_fd(const IpopTun *tun);

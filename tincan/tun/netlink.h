@@ -18,9 +18,10 @@ int ipop_netlink_set_segments(IpopNetlink *netlink, int ifindex, unsigned segmen
 int ipop_netlink_add_address(IpopNetlink *netlink, int ifindex, int family, const void *address, unsigned prefix);
 int ipop_netlink_remove_address(IpopNetlink *netlink, int ifindex, int family, const void *address, unsigned prefix);
 
-/* A route to one host over the interface, with source as the address of our own packets there (NULL: the kernel's choice) and
- * with its own MTU; replaces the one that is there. Removing one that is not there is ESRCH. */
-int ipop_netlink_set_route(IpopNetlink *netlink, int ifindex, int family, const void *host, const void *source, unsigned mtu);
+/* A route to one host over the interface, with source as the address of our own packets there (NULL: the kernel's
+ * choice) and with its own MTU; replaces the one that is there. Removing one that is not there is ESRCH. */
+int ipop_netlink_set_route(IpopNetlink *netlink, int ifindex, int family, const void *host, const void *source,
+                           unsigned mtu);
 int ipop_netlink_remove_route(IpopNetlink *netlink, int ifindex, int family, const void *host);
 
 /* Keeps the kernel from giving the device an fe80 address of its own when it comes up, and with it from sending router

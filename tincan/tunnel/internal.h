@@ -179,8 +179,8 @@ void ipop_mtu_end(IpopWorker *worker, IpopTunnelPeer *peer);
 /* It is worker->due. */
 void ipop_mtu_run(IpopWorker *worker);
 
-/* Datagrams of at most that size have left by the peer's path, the first with that counter; the interface took none of that
- * size. */
+/* Datagrams of at most that size have left by the peer's path, the first with that counter; the interface took none of
+ * that size. */
 void ipop_mtu_sent(IpopWorker *worker, IpopTunnelPeer *peer, size_t size, uint64_t counter);
 void ipop_mtu_refused(IpopWorker *worker, IpopTunnelPeer *peer, size_t size);
 

@@ -1,5 +1,5 @@
-/* mtu.c - what the length of a packet has to do with its way: probes and reports for the search (pmtu.h), and what becomes of
- * packets that are longer than the way takes. */
+/* mtu.c - what the length of a packet has to do with its way: probes and reports for the search (pmtu.h), and what
+ * becomes of packets that are longer than the way takes. */
 #include "tincan/base/clock.h"
 #include "tincan/packet/clamp.h"
 #include "tincan/packet/headers.h"

@@ -18,7 +18,9 @@ static unsigned send_fragmented(IpopWorker *worker, IpopTrain *train, unsigned d
     path->too_big = false;
     if (path == train->peer->path)
         ipop_mtu_refused(worker, train->peer, train->segment);
-    return path->send_fragmented ? path->send_fragmented(path, train->datagrams + at, train->n - at, train->segment) : 0;
+    if (!path->send_fragmented)
+        return 0;
+    return path->send_fragmented(path, train->datagrams + at, train->n - at, train->segment);
 }
 
 void ipop_outbound_flush(IpopWorker *worker) {
@@ -144,12 +146,13 @@ static bool begin_segments(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *bu
         return false;
     if (ret->longest > IPOP_MTU_LARGE)
         ipop_mtu_remember(peer, packet);
-    *ret_refuse = peer->told && ret->longest > peer->told && ipop_mtu_refuse(worker, peer, packet, n - IPOP_VNET_HEADER);
+    bool above = peer->told && ret->longest > peer->told;
+    *ret_refuse = above && ipop_mtu_refuse(worker, peer, packet, n - IPOP_VNET_HEADER);
     return true;
 }
 
-/* TCP is cut so that it fits. Of the rest, what is too long is refused if its sender may learn from that, or else goes in
- * pieces. */
+/* TCP is cut so that it fits. Of the rest, what is too long is refused if its sender may learn from that, or else goes
+ * in pieces. */
 static void seal_all(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *buffer, size_t n) {
     IpopSegmenter segments;
     bool refuse, partial;

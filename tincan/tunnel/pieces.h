@@ -1,5 +1,5 @@
-/* pieces.h - a packet that is longer than the way takes goes in pieces, each a frame (IPOP_FRAME_PIECE in crypto/wire.h) of its
- * own. Fragments of the outer IP would be dropped by many a router. Pure. Data thread.
+/* pieces.h - a packet that is longer than the way takes goes in pieces, each a frame (IPOP_FRAME_PIECE in
+ * crypto/wire.h) of its own. Fragments of the outer IP would be dropped by many a router. Pure. Data thread.
  */
 #pragma once
 
@@ -20,9 +20,9 @@ typedef struct {
     uint8_t kind;
 } IpopCutter;
 
-/* Begins with a packet of n bytes, with room for IPOP_PIECE_HEADER - 1 in front, which is what each piece's header is written
- * over: when the next is asked for, the one before is gone. flags: IPOP_FRAME_PARTIAL_CHECKSUM or 0. max: the longest frame.
- * False when it would take too many. */
+/* Begins with a packet of n bytes, with room for IPOP_PIECE_HEADER - 1 in front, which is what each piece's header
+ * is written over: when the next is asked for, the one before is gone. flags: IPOP_FRAME_PARTIAL_CHECKSUM or 0. max:
+ * the longest frame. False when it would take too many. */
 bool ipop_cutter_begin(IpopCutter *cutter, uint8_t *packet, size_t n, uint8_t flags, uint16_t id, size_t max);
 
 /* The next frame; NULL when there is none. All but the last are equally long. */
@@ -32,9 +32,9 @@ static inline bool ipop_piece_is_first(const uint8_t *frame) {
     return (frame[5] | frame[6]) == 0;
 }
 
-/* What one peer's packets are put together in. Holds at most IPOP_REASSEMBLIES_MAX of IPOP_PIECE_PACKET_MAX bytes each; one
- * that is not complete after 2 s is given up, and so is the oldest when there are too many, and one that a further piece of
- * the same identification contradicts. */
+/* What one peer's packets are put together in. Holds at most IPOP_REASSEMBLIES_MAX of IPOP_PIECE_PACKET_MAX bytes
+ * each; one that is not complete after 2 s is given up, and so is the oldest when there are too many, and one that a
+ * further piece of the same identification contradicts. */
 typedef struct IpopReassembly IpopReassembly;
 
 IpopReassembly *ipop_reassembly_new(void);
@@ -46,7 +46,7 @@ typedef enum {
     IPOP_PIECE_WRONG,    /* contradicts itself, or is of too long a packet */
 } IpopPieceResult;
 
-/* Takes a frame of kind IPOP_FRAME_PIECE. On IPOP_PIECE_COMPLETE there is the packet, valid until the next call, and its
- * flags. now: microseconds. */
+/* Takes a frame of kind IPOP_FRAME_PIECE. On IPOP_PIECE_COMPLETE there is the packet, valid until the next call, and
+ * its flags. now: microseconds. */
 IpopPieceResult ipop_reassembly_add(IpopReassembly *reassembly, const uint8_t *frame, size_t n, int64_t now,
                                     uint8_t **ret_packet, size_t *ret_n, uint8_t *ret_flags);

@@ -1,10 +1,11 @@
-/* pmtu.h - how large a datagram the way to a peer takes: found by padded probes that the peer answers, watched by what it
- * says of the large packets that came (RFC 8899). Needs no ICMP. Pure: time and events in, probes out. Data thread.
+/* pmtu.h - how large a datagram the way to a peer takes: found by padded probes that the peer answers, watched by what
+ * it says of the large packets that came (RFC 8899). Needs no ICMP. Pure: time and events in, probes out. Data thread.
  *
- * Sizes are those of our datagrams, times microseconds. A new way begins with IPOP_PMTU_BASE and one burst of probes of all
- * the sizes above; the largest that is answered is used at once, the others are tried twice more. Afterwards nothing is
- * sent without traffic: large packets that the peer does not report for a while make it suspect, probes settle whether the
- * way has become narrower (only small ones answered: a black hole), and after ten minutes larger sizes are tried again.
+ * Sizes are those of our datagrams, times microseconds. A new way begins with IPOP_PMTU_BASE and one burst of probes of
+ * all the sizes above; the largest that is answered is used at once, the others are tried twice more. Afterwards
+ * nothing is sent without traffic: large packets that the peer does not report for a while make it suspect, probes
+ * settle whether the way has become narrower (only small ones answered: a black hole), and after ten minutes larger
+ * sizes are tried again.
  */
 #pragma once
 
@@ -42,8 +43,8 @@ typedef struct {
     uint64_t waiting_counter; /* and its counter */
 } IpopPmtu;
 
-/* A new way, of which nothing is known. around: bytes that IP, UDP and a relay put around a datagram; 0 when the way takes
- * everything. top: the largest datagram that is of any use, at most 65535. */
+/* A new way, of which nothing is known. around: bytes that IP, UDP and a relay put around a datagram; 0 when the way
+ * takes everything. top: the largest datagram that is of any use, at most 65535. */
 void ipop_pmtu_begin(IpopPmtu *pmtu, size_t around, size_t top, int64_t now);
 
 /* The size of a probe to be sent now; 0 when there is none (then look at due). rtt: 0 unknown. */
@@ -52,7 +53,8 @@ size_t ipop_pmtu_probe(IpopPmtu *pmtu, int64_t rtt, int64_t now);
 /* The peer has received a probe of that size by that way. */
 void ipop_pmtu_answer(IpopPmtu *pmtu, uint32_t way, size_t size, int64_t now);
 
-/* The interface did not take a datagram of that size. If that was no probe it has changed, and the search begins anew. */
+/* The interface did not take a datagram of that size. If that was no probe it has changed, and the search begins
+ * anew. */
 void ipop_pmtu_refused(IpopPmtu *pmtu, size_t size, int64_t now);
 
 /* Datagrams, the longest of that size, were sent, the first of them with that counter. Cheap. */

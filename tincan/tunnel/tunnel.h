@@ -51,7 +51,7 @@ typedef struct {
     atomic_int_least64_t last_heard; /* when a packet last authenticated, ipop_clock_now; 0 never */
     atomic_int_least64_t last_sent;  /* when a packet was last sealed */
     atomic_int_least64_t rtt;        /* of the last ping, microseconds; 0 unknown */
-    atomic_uint_least64_t mtu;       /* the largest packet that the peer's path takes, not above the device's MTU; 0 unknown */
+    atomic_uint_least64_t mtu;       /* the largest packet that the path takes, not above the device's MTU; 0 unknown */
 } IpopTunnelCounters;
 
 /* The TUN device, or what stands for it. */
@@ -72,8 +72,8 @@ typedef struct {
     /* It is somewhere else than before, by what it sends, and its path leads there now. */
     void (*roamed)(void *peer, const char *remote);
     void (*bye)(void *peer);
-    /* The largest packet that the peer's path takes is known, or has changed. hole: larger ones turned out to vanish; how
-     * large they may be is being found out. ipop_tunnel_mtu_told is to be called when the kernel knows. */
+    /* The largest packet that the peer's path takes is known, or has changed. hole: larger ones turned out to vanish;
+     * how large they may be is being found out. ipop_tunnel_mtu_told is to be called when the kernel knows. */
     void (*mtu)(void *peer, unsigned mtu, bool hole);
     /* A handshake message came in by that path's own socket. */
     void (*handshake)(void *peer, IpopPath *path, const uint8_t *message, size_t n);
@@ -102,7 +102,7 @@ void ipop_tunnel_set_addresses(IpopTunnelPeer *peer, const char *ip4, const char
 void ipop_tunnel_set_mtu(IpopTunnelPeer *peer, unsigned mtu);
 void ipop_tunnel_set_local(IpopTunnel *tunnel, const char *ip4, const char *ip6);
 
-/* What events.mtu said has been passed on to the kernel: from now on packets above it, and above 1280, may be refused. */
+/* What events.mtu said has been passed on to the kernel: from now on packets above it and above 1280 may be refused. */
 void ipop_tunnel_mtu_told(IpopTunnelPeer *peer, unsigned mtu, bool hole);
 
 /* What the peer's packets leave by from now on; NULL: nothing. Takes a reference of its own. */
