@@ -29,7 +29,6 @@ table inet filter {
   chain forward {
     type filter hook forward priority filter; policy drop;
     ct state established,related accept
-    ct status dnat accept
     %(forward)s
     iifname "lan" accept
   }

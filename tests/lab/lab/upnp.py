@@ -1,7 +1,7 @@
 """miniupnpd on a router: a UPnP internet gateway whose LAN side is "lan" and whose outside is "wan".
 
-It forwards by DNAT in a table of its own; the router's firewall (nat.py) lets in what was so redirected. It refuses to serve
-when its outside address is one that nobody can have on the internet, so such a site needs a real-looking one.
+It forwards by DNAT in a table of its own, and the router's firewall (nat.py) then lets in what was so redirected. It refuses to
+serve when its outside address is one that nobody can have on the internet, so such a site needs a real-looking one.
 """
 
 import os
@@ -53,6 +53,7 @@ class Miniupnpd:
         with open(f"{directory}/miniupnpd.conf", "w", encoding="ascii") as f:
             f.write(_CONFIG.format(directory=directory))
         router.nft(_TABLE)
+        router.nft("insert rule inet filter forward ct status dnat accept")
         router.ip("route add 239.0.0.0/8 dev lan")
         argv = ["miniupnpd", "-d", "-f", f"{directory}/miniupnpd.conf", "-P", f"{directory}/miniupnpd.pid"]
         self.process = router.start("miniupnpd", argv, f"{directory}/miniupnpd.log")
