@@ -137,6 +137,18 @@ static void test_event(void) {
     g_assert_cmpint(w.first_end, >, 0);
 }
 
+/* Another way is being tried already: the doubt is not lost, it comes when that had its time. */
+static void test_put_off(void) {
+    World w = world_new();
+    w.way = false;
+    ipop_liveness_ask(&w.liveness, w.facts.now, IPOP_LIVENESS_SOON, w.facts.rtt);
+    run(&w, IPOP_SECOND, false, false);
+    g_assert_cmpuint(w.doubts, ==, 1);
+    ipop_liveness_put_off(&w.liveness, w.facts.now + IPOP_SECOND / 2);
+    run(&w, 1600 * MS, false, false);
+    g_assert_cmpuint(w.doubts, ==, 2);
+}
+
 int main(int argc, char **argv) {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/liveness/idle", test_idle);
@@ -148,5 +160,6 @@ int main(int argc, char **argv) {
     g_test_add_func("/liveness/flow-ends", test_flow_ends);
     g_test_add_func("/liveness/slow-way", test_slow_way);
     g_test_add_func("/liveness/event", test_event);
+    g_test_add_func("/liveness/put-off", test_put_off);
     return g_test_run();
 }

@@ -5,7 +5,7 @@
 #include <sodium.h>
 #include <string.h>
 
-#define UNDER_WAY (8 * IPOP_SECOND)    /* so long a new generation may take before another one is asked for */
+#define UNDER_WAY (2 * IPOP_SECOND)    /* so long a new generation may take before another one is asked for */
 #define FAILED_LIMIT (5 * IPOP_SECOND) /* a transport that gave itself up may come back in this time */
 #define RESPONDER_REKEY_SLACK (10 * IPOP_SECOND)
 
@@ -320,7 +320,9 @@ void ipop_link_look(IpopLink *link, int64_t now) {
         link->online = false;
         ipop_link_set_state(link, IPOP_LINK_FAILED, "the peer stopped answering");
     }
-    if (todo & IPOP_LIVENESS_DO_DOUBT && link->online && !has_prospect(link, now))
+    if (todo & IPOP_LIVENESS_DO_DOUBT && link->online && has_prospect(link, now))
+        ipop_liveness_put_off(&link->liveness, now + IPOP_SECOND);
+    else if (todo & IPOP_LIVENESS_DO_DOUBT && link->online)
         link->env->doubt(link->peer);
     if (again < now + IPOP_SECOND)
         link->look_timer = g_timeout_add((guint)((again - now) / 1000) + 1, look_again, link);

@@ -15,6 +15,10 @@ void ipop_liveness_answered(IpopLiveness *l) {
     *l = (IpopLiveness){.received = l->received};
 }
 
+void ipop_liveness_put_off(IpopLiveness *l, int64_t until) {
+    l->doubt_at = until;
+}
+
 bool ipop_liveness_doubtful(const IpopLiveness *l, int64_t now) {
     return l->asked && now - l->asked >= l->patience;
 }

@@ -55,5 +55,8 @@ void ipop_liveness_ask(IpopLiveness *liveness, int64_t now, int64_t patience, in
 /* The peer was heard. */
 void ipop_liveness_answered(IpopLiveness *liveness);
 
+/* The doubt is not to be told now, but at that time if it still holds. */
+void ipop_liveness_put_off(IpopLiveness *liveness, int64_t until);
+
 /* Asked for longer than it has patience. */
 bool ipop_liveness_doubtful(const IpopLiveness *liveness, int64_t now);
