@@ -59,7 +59,7 @@ class Bulk(Moving):
     # --- what is sent
 
     def transfer(self, address, connections=1):
-        transfer = Transfer(self.a.ns, self.b.ns, address, connections)
+        transfer = Transfer(self.world, self.a, self.b, address, connections)
         self.addCleanup(transfer.close)
         return transfer
 
@@ -89,6 +89,13 @@ class Bulk(Moving):
 
     def counted(self):
         return nft_packets(self.world.internet.ns, "inet worse")
+
+    def test_clean(self):
+        """nothing happens, and nothing is lost"""
+        self.both()
+        again, duplicates = (tcp_counter(self.a.ns, name) for name in ("TcpRetransSegs", "TcpExtTCPDSACKRecv"))
+        self.say(f"{again} segments were sent twice, {duplicates} needlessly")
+        self.assertLess(again - duplicates, 400)  # of 380,000
 
     def test_loss(self):
         """1 % of the packets lost"""

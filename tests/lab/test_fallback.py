@@ -24,7 +24,7 @@ class Fallback(LabTest):
         """TCP each way, by both IP versions, and datagrams, also in fragments."""
         for near, far in ((self.a, self.b), (self.b, self.a)):
             for address in (far.ip4, far.local()["_ip6"]):
-                transfer = Transfer(near.ns, far.ns, address)
+                transfer = Transfer(self.world, near, far, address)
                 self.addCleanup(transfer.close)
                 transfer.wait_more(megabytes)
                 self.say(f"{near.name} to {address}: {transfer.wait():.0f} Mbit/s")
@@ -36,7 +36,7 @@ class Fallback(LabTest):
         """Whether what leaves the node's host in one piece is more than a cable takes."""
         other = self.b if node is self.a else self.a
         capture = Capture(self.world, node.ns, "eth0", f"udp and src host {node.host.ip4}")
-        transfer = Transfer(node.ns, other.ns, other.ip4, port=7011)
+        transfer = Transfer(self.world, node, other, other.ip4, port=7011)
         self.addCleanup(transfer.close)
         transfer.wait_more(4)
         transfer.wait()

@@ -62,9 +62,9 @@ class Narrow(LabTest):
 
     def transfer(self, address):
         """From alice, unless the address is hers."""
-        ends = (self.b.ns, self.a.ns) if address == self.a.ip4 else (self.a.ns, self.b.ns)
+        ends = (self.b, self.a) if address == self.a.ip4 else (self.a, self.b)
         self.port = getattr(self, "port", 7010) + 1
-        transfer = Transfer(*ends, address, port=self.port)
+        transfer = Transfer(self.world, *ends, address, port=self.port)
         self.addCleanup(transfer.close)
         return transfer
 

@@ -1,105 +1,71 @@
-"""Much TCP through the overlay, on one connection or many at once, with a digest at both ends; and what a link does to it."""
+#!/usr/bin/python3
+"""Much TCP through the overlay, on one connection or many at once, with a digest at both ends; and what a link does to it.
+
+bulk.py receive|send ADDRESS PORT CONNECTIONS [PROGRESS]: a program of its own for each end, so that neither this process nor
+the other end waits for it. Sends until SIGTERM; prints "ready", and at the end the digest of each connection.
+"""
 
 import hashlib
 import json
+import mmap
 import os
+import signal
 import socket
+import struct
+import sys
 import threading
 import time
 
-from .shell import run
-from .wait import wait_for
+if __name__ != "__main__":
+    from .shell import run
+    from .wait import wait_for
 
-_BLOCK = os.urandom(1 << 20)
 STALL = 60  # seconds without a byte: given up
 
 
 class Transfer:
-    """Sends on so many connections from one namespace to address in the other, in the background, until wait()."""
+    """Sends on so many connections from one node or host to address at another, in the background, until wait()."""
 
-    def __init__(self, sender, receiver, address, connections=1, port=7010):
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self._connections, self._enough = connections, False
-        self._sent, self._got = {}, {}
-        self._received = [0] * connections
-        self._errors = []
-        self._listener = receiver.socket(family, socket.SOCK_STREAM)
-        self._sockets = [self._listener] + [sender.socket(family, socket.SOCK_STREAM) for _ in range(connections)]
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind((address, port))
-        self._listener.listen(connections)
+    def __init__(self, world, sender, receiver, address, connections=1, port=7010):
+        folder = world.folder("bulk")
+        self._progress = f"{folder}/progress"
+        with open(self._progress, "wb") as f:
+            f.write(bytes(8))
+        arguments = (address, port, connections, self._progress)
+        self._processes = [ns.start(f"bulk {role}", ["/usr/bin/python3", __file__, role, *arguments], f"{folder}/{role}")
+                           for ns, role in ((receiver.ns, "receive"),)]
+        self._processes[0].wait_output("ready")
+        self._processes.append(sender.ns.start("bulk send", ["/usr/bin/python3", __file__, "send", *arguments], f"{folder}/send"))
         self._begin = time.monotonic()
-        self._threads = []
-        self._run(self._accept)
-        for number in range(connections):
-            self._run(self._send, number, self._sockets[1 + number], (address, port))
-
-    def _run(self, function, *arguments):
-        def guarded():
-            try:
-                function(*arguments)
-            except OSError as error:
-                self._errors.append(f"{function.__name__}: {error}")
-        self._threads.append(threading.Thread(target=guarded))
-        self._threads[-1].start()
-
-    def _send(self, number, connection, to):
-        digest = hashlib.sha256()
-        connection.settimeout(STALL)
-        connection.connect(to)
-        connection.sendall(bytes([number]))
-        at = number * 4099
-        while not self._enough:
-            at = (at + 257) % len(_BLOCK)  # never twice the same megabyte
-            for part in (memoryview(_BLOCK)[at:], memoryview(_BLOCK)[:at]):
-                digest.update(part)
-                connection.sendall(part)
-        connection.shutdown(socket.SHUT_WR)
-        self._sent[number] = digest.digest()
-
-    def _accept(self):
-        self._listener.settimeout(STALL)
-        for _ in range(self._connections):
-            connection, _ = self._listener.accept()
-            self._sockets.append(connection)
-            self._run(self._receive, connection)
-
-    def _receive(self, connection):
-        digest, buffer = hashlib.sha256(), memoryview(bytearray(1 << 18))
-        connection.settimeout(STALL)
-        number = connection.recv(1)[0]
-        while n := connection.recv_into(buffer):
-            digest.update(buffer[:n])
-            self._received[number] += n
-        self._got[number] = digest.digest()
 
     def received(self):
         """Bytes so far."""
-        return sum(self._received)
+        with open(self._progress, "rb") as f:
+            return struct.unpack("q", f.read(8))[0]
 
     def wait_more(self, megabytes):
         """Until so many more have arrived."""
         wanted = self.received() + (megabytes << 20)
-        wait_for(lambda: f"{wanted} bytes, {self.received()} came", lambda: self.received() >= wanted or self._errors, 20 + megabytes)
-        assert not self._errors, self._errors
+
+        def arrived():
+            assert all(process.running() for process in self._processes), [process.output() for process in self._processes]
+            return self.received() >= wanted
+        wait_for(lambda: f"{wanted} bytes, {self.received()} came", arrived, 20 + megabytes)
 
     def wait(self):
         """Until all that was begun is there, as it was sent. Mbit/s."""
-        self._enough = True
-        for thread in self._threads:  # grows while it accepts, and then no more
-            thread.join()
-        assert not self._errors, self._errors
-        assert len(self._got) == self._connections and self._got == self._sent, "other bytes came than were sent"
-        return self.received() * 8e-6 / (time.monotonic() - self._begin)
+        receiver, sender = self._processes
+        sender.send(signal.SIGTERM)
+        for process in (sender, receiver):
+            assert process.wait(STALL * 2) == 0, process.output()
+        rate = self.received() * 8e-6 / (time.monotonic() - self._begin)
+        got, sent = (process.output().removeprefix("ready\n") for process in (receiver, sender))
+        assert sent and got == sent, f"other bytes came than were sent:\n{sent}{got}"
+        return rate
 
     def close(self):
-        self._enough = True
-        for each in self._sockets:
-            try:
-                each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-            each.close()
+        for process in self._processes:
+            process.stop()
 
 
 class Iperf:
@@ -143,3 +109,60 @@ def tcp_counter(namespace, name):
     """One of the kernel's own, of the namespace's whole life: "TcpExtTCPOFOQueue"."""
     shown = namespace.run("nstat", "-asz", name).stdout
     return int(next(line.split()[1] for line in shown.splitlines() if line.startswith(name)))
+
+
+# --- the program
+
+def _send(connection, number, block, enough, digests):
+    digest = hashlib.sha256()
+    connection.sendall(bytes([number]))
+    at = number * 4099
+    while not enough.is_set():
+        at = (at + 257) % len(block)  # never twice the same
+        for part in (memoryview(block)[at:], memoryview(block)[:at]):
+            digest.update(part)
+            connection.sendall(part)
+    connection.shutdown(socket.SHUT_WR)
+    digests[number] = digest.hexdigest()
+
+
+def _receive(connection, received, digests):
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(1 << 18))
+    number = connection.recv(1)[0]
+    while n := connection.recv_into(buffer):
+        digest.update(buffer[:n])
+        received[number] += n
+    digests[number] = digest.hexdigest()
+
+
+def _main():
+    role, address, port, connections, progress = sys.argv[1:]
+    count, to = int(connections), (address, int(port))
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    received, digests, threads = [0] * count, {}, []
+
+    def begin(connection, function, *arguments):
+        connection.settimeout(STALL)
+        threads.append(threading.Thread(target=function, args=(connection, *arguments, digests)))
+        threads[-1].start()
+
+    if role == "send":
+        enough, block = threading.Event(), os.urandom(1 << 18)
+        signal.signal(signal.SIGTERM, lambda *_: enough.set())
+        for number in range(count):
+            begin(socket.create_connection(to, STALL), _send, number, block, enough)
+    else:
+        listener = socket.create_server(to, family=family, backlog=count)
+        print("ready", flush=True)
+        for _ in range(count):
+            begin(listener.accept()[0], _receive, received)
+    with open(progress, "r+b") as f, mmap.mmap(f.fileno(), 8) as shared:
+        while any(thread.is_alive() for thread in threads):
+            threads[0].join(0.01) if threads[0].is_alive() else time.sleep(0.01)
+            if role == "receive":
+                shared[:] = struct.pack("q", sum(received))
+    print("\n".join(f"{number} {digests[number]}" for number in range(count)))
+
+
+if __name__ == "__main__":
+    _main()
