@@ -231,12 +231,11 @@ static void take_own_uid(IpopController *c, const char *jid) {
 }
 
 static void set_unavailable(IpopController *c, IpopPeer *peer) {
-    bool online = peer->link == IPOP_POLICY_LINK_ONLINE;
+    bool news = peer->link != IPOP_POLICY_LINK_ONLINE; /* the link goes on as if nothing had been */
     peer->available = false;
     if (peer->link == IPOP_POLICY_LINK_DOWN)
         peer->since = ipop_clock_now();
-    ipop_controller_tell(c, peer, "peer", "left Jabber name=%s uid=%.8s%s", ipop_peer_label(peer), peer->uid.hex,
-                         online ? ", its link stays" : "");
+    ipop_log(ipop_controller_level(c, peer, news), "peer", "left Jabber name=%s uid=%.8s", ipop_peer_label(peer), peer->uid.hex);
     ipop_discovery_push(c, peer, true);
     ipop_links_consider(c, peer);
 }
