@@ -5,9 +5,11 @@
 #include <fcntl.h>
 #include <glib.h>
 #include <linux/filter.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -32,7 +34,6 @@ typedef struct {
     bool segmentation;    /* UDP_SEGMENT has worked: what is refused from then on has another reason */
     bool no_segmentation; /* the device refused it */
     bool one_by_one;      /* nor is there sendmmsg */
-    bool routed; /* when it was made, the system took that local address for the way there, too */
 } FastPath;
 
 static void set(int fd, int level, int name, int value) {
@@ -72,6 +73,15 @@ static void set_buffers(int fd) {
     set(fd, SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_BYTES);
 }
 
+/* libnice ties its sockets to the interface of their address, else the best route would take the packets of all of them. Network
+ * order; 0: to none. */
+static int interface_of(int fd, bool ip6) {
+    int index = 0;
+    socklen_t n = sizeof index;
+    getsockopt(fd, ip6 ? IPPROTO_IPV6 : IPPROTO_IP, ip6 ? IPV6_UNICAST_IF : IP_UNICAST_IF, &index, &n);
+    return index;
+}
+
 /* Not connected: a connected socket takes everything from that address, past the steering. */
 static int open_beside(int negotiator, Address *ret_local) {
     socklen_t n = sizeof *ret_local;
@@ -82,7 +92,9 @@ static int open_beside(int negotiator, Address *ret_local) {
     int fd = socket(ret_local->any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -1;
+    bool ip6 = ret_local->any.sa_family == AF_INET6;
     set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    set(fd, ip6 ? IPPROTO_IPV6 : IPPROTO_IP, ip6 ? IPV6_UNICAST_IF : IP_UNICAST_IF, interface_of(negotiator, ip6));
     set_buffers(fd);
     if (bind(fd, &ret_local->any, n) == 0 && attach_steering(fd))
         return fd;
@@ -290,12 +302,16 @@ static bool find_source(const Address *to, socklen_t to_n, Address *ret) {
     return good;
 }
 
-/* Is the address still the host's? */
-static bool can_bind(const Address *address, socklen_t n) {
-    Address local = *address;
-    *(local.any.sa_family == AF_INET ? &local.in.sin_port : &local.in6.sin6_port) = 0;
+/* Is the address still the host's, and its interface up? */
+static bool is_usable(const IpopFast *fast, socklen_t n) {
+    Address local = fast->local;
+    bool ip6 = local.any.sa_family == AF_INET6;
+    *(ip6 ? &local.in6.sin6_port : &local.in.sin_port) = 0;
     int fd = socket(local.any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    bool good = fd >= 0 && bind(fd, &local.any, n) == 0;
+    struct ifreq request = {0};
+    bool named = if_indextoname(ntohl((uint32_t)interface_of(fast->fd, ip6)), request.ifr_name) != NULL;
+    bool good = fd >= 0 && bind(fd, &local.any, n) == 0 &&
+                (!named || (ioctl(fd, SIOCGIFFLAGS, &request) == 0 && request.ifr_flags & IFF_RUNNING));
     if (fd >= 0)
         close(fd);
     return good;
@@ -328,8 +344,7 @@ static IpopPath *rebind(IpopPath *base, char ret_local[static IPOP_PATH_ADDRESS]
     g_mutex_lock(&path->lock);
     Address to = path->to;
     g_mutex_unlock(&path->lock);
-    if (is_any(local) || !find_source(&to, path->to_n, &source) || same_host(&source, local) ||
-        (!path->routed && can_bind(local, path->to_n)))
+    if (is_any(local) || is_usable(path->fast, path->to_n) || !find_source(&to, path->to_n, &source))
         return NULL;
     IpopFast *fast = fast_new_anywhere(local->any.sa_family);
     if (!fast)
@@ -346,7 +361,6 @@ static IpopPath *rebind(IpopPath *base, char ret_local[static IPOP_PATH_ADDRESS]
 
 static IpopPath *path_new(IpopFast *fast, const Address *to, socklen_t to_n) {
     FastPath *path = g_new0(FastPath, 1);
-    Address source;
     path->base = (IpopPath){.refs = 1,
                             .fd = fast->fd,
                             .around = fast->local.any.sa_family == AF_INET6 ? 40 + 8 : 20 + 8,
@@ -361,7 +375,6 @@ static IpopPath *path_new(IpopFast *fast, const Address *to, socklen_t to_n) {
     g_mutex_init(&path->lock);
     path->to = *to;
     path->to_n = to_n;
-    path->routed = find_source(to, to_n, &source) && same_host(&source, &fast->local);
     fast->refs++;
     return &path->base;
 }

@@ -49,7 +49,7 @@ struct IpopPath {
     bool (*leads_to)(const IpopPath *path, const IpopPathSource *from);
     void (*roam)(IpopPath *path, const IpopPathSource *from, char ret_remote[static IPOP_PATH_ADDRESS]);
     /* Main thread, and NULL where fd is -1: a path to the same address by a socket of its own, with the local address as text,
-     * where this one's local address is no longer the host's way there. NULL: it still is, or there is no way. */
+     * where this one's local address is gone, or its interface down. NULL: they are not, or there is no way. */
     IpopPath *(*rebind)(IpopPath *path, char ret_local[static IPOP_PATH_ADDRESS]);
     void (*release)(IpopPath *path); /* main thread */
 };
