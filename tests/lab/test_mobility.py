@@ -1,11 +1,25 @@
 """What moves, sleeps or dies, and how soon traffic flows again. With --repeat N each event happens so often, and median and
 worst are said; the bounds asserted are twice the worst that is wanted."""
 
+import signal
 import statistics
 import time
 
 from lab.case import LabTest
+from lab.coturn import Coturn
 from lab.flow import Flow
+from lab.wait import wait_for
+from lab.world import Server
+
+# What one router keeps from going to, and coming from, the other.
+_SHUT = """
+table inet shut {
+  chain forward {
+    type filter hook forward priority filter - 10;
+    ip daddr %s meta l4proto udp drop
+  }
+}
+"""
 
 
 class Moves(LabTest):
@@ -76,3 +90,102 @@ class Moves(LabTest):
     def test_rebind_outside(self):
         """a router that forgets its mappings while the host behind it only answers, without a Jabber server"""
         self.rebinding(1)
+
+    def test_public_address(self):
+        """another public address at the router"""
+        a, b = self.pair()
+        self.measure("another public address", [self.flow(a, b)], lambda _: self.sites[0].move(), 6)
+
+    # --- other ways
+
+    def test_interface(self):
+        """the interface in use goes down and another is there; and it comes back"""
+        a, b = self.pair()
+        self.site("home").plug(a.host, "eth1", 7, 200)
+
+        def turn(i):
+            if i % 2 == 0:
+                a.ns.ip("link set eth0 down")
+            else:
+                a.ns.ip("link set eth0 up", f"route replace default via {a.host.gateway} dev eth0")
+
+        self.measure("another interface", [self.flow(a, b)], turn, 2)
+
+    def test_gateway(self):
+        """another gateway in the same network"""
+        a, b = self.pair()
+        gateways = [self.sites[0].second_gateway(), a.host.gateway]
+        self.measure("another gateway", [self.flow(a, b)], lambda i: a.ns.ip(f"route replace default via {gateways[i % 2]}"), 2)
+
+    # --- relays
+
+    def test_relay_dies(self):
+        """the TURN server in use dies, another one is configured"""
+        coturns = {}
+        for i in (1, 2):
+            address = f"192.0.2.{30 + i}"
+            coturns[address] = Coturn(Server(self.world, "turn", address), f"{self.world.folder('turn')}/coturn", "lab.test")
+            self.addCleanup(coturns[address].stop)
+        credentials = dict(user=Coturn.USER, **{"pass": Coturn.PASSWORD})
+        turn = [dict(server=f"{address}:3478", transport="udp", **credentials) for address in coturns]
+        a, b = self.pair("symmetric", "symmetric", stun=["192.0.2.10:3478"], turn=turn)
+        dead = []
+
+        def kill(_):
+            for coturn in dead:
+                coturn.start()
+            best = a.peer(b, stats=True)["stats"][0]
+            used = [coturn for address, coturn in coturns.items()
+                    if address in (best["local_addr"].split(":")[0], best["rem_addr"].split(":")[0])]
+            dead[:] = used[:1]
+            since = time.monotonic()
+            dead[0].process.kill()
+            return since
+
+        self.measure("the relay dies", [self.flow(a, b)], kill, 10)
+
+    def test_falls_back(self):
+        """the direct path is shut, and the relay takes over; and back without a packet lost"""
+        a, b = self.pair()
+        flow = self.flow(a, b)
+
+        def shut(_):
+            for site in self.sites:
+                site.router.run("nft", "delete", "table", "inet", "shut", check=False)
+            for node, other in ((a, b), (b, a)):
+                node.wait_peer(other, lambda p: p["path"] == "direct", "directly", 60)
+            since = time.monotonic()
+            for site, other in zip(self.sites, reversed(self.sites)):
+                site.router.nft(_SHUT % other.ip4)
+            return since
+
+        self.measure("direct path shut", [flow], shut, 10)
+        self.assertEqual(a.peer(b)["path"], "relayed")
+
+    # --- programs
+
+    def test_tincan_killed(self):
+        """tincan killed and started again"""
+        a, b = self.pair()
+
+        def kill(_):
+            since = time.monotonic()
+            a.tincan.kill()
+            a.start_tincan()
+            return since
+
+        self.measure("tincan killed", [self.flow(a, b)], kill, 4)
+
+    def test_moves_and_restarts(self):
+        """both programs killed, another address, both started again within a second"""
+        a, b = self.pair()
+
+        def vanish(_):
+            since = time.monotonic()
+            a.controller.kill()
+            a.tincan.kill()
+            self.sites[0].renumber(a.host)
+            a.start()
+            return since
+
+        self.measure("vanished and back elsewhere", [self.flow(a, b)], vanish, 4)

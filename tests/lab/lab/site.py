@@ -9,10 +9,11 @@ KINDS = PUBLIC + tuple(nat.KINDS) + ("cgnat",)
 class Host:
     """ip4, ip6: its addresses on the underlay, "" when it has none."""
 
-    def __init__(self, namespace, ip4="", ip6=""):
+    def __init__(self, namespace, ip4="", ip6="", gateway=""):
         self.ns = namespace
         self.ip4 = ip4
         self.ip6 = ip6
+        self.gateway = gateway
 
 
 class Site:
@@ -25,6 +26,7 @@ class Site:
         self.hosts = []
         self.routers = []
         self._namespaces = []
+        self._numbers = []  # further ones
         self._make = make
         self._uplink = uplink
         if kind in PUBLIC:
@@ -52,7 +54,8 @@ class Site:
     def close(self):
         for namespace in reversed(self._namespaces):
             namespace.close()
-        self._uplink.release(self._number)
+        for number in (self._number, *self._numbers):
+            self._uplink.release(number)
 
     # --- what may happen to it
 
@@ -65,8 +68,10 @@ class Site:
 
     def move(self):
         """The outermost router, or the public host itself, gets another public address."""
-        _, new, _ = self._uplink.addresses()
+        number, new, _ = self._uplink.addresses()
         self._uplink.move(self.routers[0] if self.routers else self.host.ns, self._port, self.ip4, new)
+        self._uplink.release(self._number)
+        self._number = number
         self.ip4 = new
         if not self.routers:
             self.host.ip4 = new
@@ -75,6 +80,19 @@ class Site:
         """The router forgets its mappings; new ones get other ports."""
         self.router.nft("flush chain ip nat postrouting\nadd rule ip nat postrouting oifname wan masquerade random")
         self.router.run("conntrack", "-F")
+
+    def second_gateway(self):
+        """One more router in the private network, with a public address of its own; its address inside."""
+        number, ip4, _ = self._uplink.addresses()
+        self._numbers.append(number)
+        net = self.host.ip4.rsplit(".", 1)[0]
+        router = self._namespace("second-router")
+        router.sysctl("net.ipv4.ip_forward=1")
+        self._uplink.attach(router, [ip4])
+        self.router.ip(f"link add q254 type veth peer name lan netns {router.name}", "link set q254 master lan up")
+        router.ip(f"addr add {net}.254/24 dev lan", "link set lan up")
+        router.nft(nat.rules("home", ip4, f"{net}.2"))
+        return f"{net}.254"
 
     def plug(self, host, name, last, metric):
         """Gives a host of another site an interface in this private network, with a default route."""
@@ -118,7 +136,7 @@ class Site:
             ns.ip(f"addr add {lan}.{i}/24 dev eth0",
                   *([f"addr add {lan6}{i}/64 dev eth0 nodad"] if routed6 else []), "link set eth0 up",
                   f"route add default via {lan}.1", *([f"route add ::/0 via {lan6}1"] if routed6 else []))
-            self.hosts.append(Host(ns, f"{lan}.{i}", f"{lan6}{i}" if routed6 else ""))
+            self.hosts.append(Host(ns, f"{lan}.{i}", f"{lan6}{i}" if routed6 else "", f"{lan}.1"))
 
 
 class CarrierSite:
