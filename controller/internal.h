@@ -163,7 +163,7 @@ void ipop_links_ended(IpopController *controller, IpopPeer *peer, IpopEnd end, c
 /* Forgets back-off. */
 void ipop_links_retry(IpopController *controller, IpopPeer *peer);
 
-/* The peer logged in anew, or the network is another: a session under way is given up, and back-off forgotten. */
+/* The peer logged in anew: a session under way is given up, and back-off forgotten. */
 void ipop_links_anew(IpopController *controller, IpopPeer *peer);
 
 /* Ends session and link of a peer that may not be one any more. */

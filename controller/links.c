@@ -128,11 +128,19 @@ void ipop_links_retry(IpopController *c, IpopPeer *peer) {
     ipop_links_consider(c, peer);
 }
 
+static void drop_attempt(IpopController *c, IpopPeer *peer) {
+    if (peer->link != IPOP_POLICY_LINK_TRYING)
+        return;
+    ipop_signalling_drop(peer);
+    set_link(c, peer, IPOP_POLICY_LINK_DOWN);
+}
+
 void ipop_links_anew(IpopController *c, IpopPeer *peer) {
     /* What was under way was with whoever had that login before. */
-    if (peer->link == IPOP_POLICY_LINK_TRYING) {
+    drop_attempt(c, peer);
+    if (peer->talk != NULL && peer->talk->renewal && peer->talk->session.state != IPOP_SESSION_ACTIVE) {
         ipop_signalling_drop(peer);
-        set_link(c, peer, IPOP_POLICY_LINK_DOWN);
+        peer->renew_at = ipop_clock_now();
     }
     ipop_links_retry(c, peer);
 }
@@ -256,11 +264,14 @@ static void lose(IpopController *c, IpopPeer *peer, const char *why) {
 }
 
 /* It carries, but tincan gets no answer: another generation now, beside it. */
-static void doubt(IpopPeer *peer) {
+static void doubt(IpopController *c, IpopPeer *peer) {
     int64_t now = ipop_clock_now();
     int64_t at = MAX(now, peer->offered_at + RENEW_INTERVAL);
     if (peer->renew_at == 0 || peer->renew_at > at)
         peer->renew_at = at;
+    /* It may be this host's way out that changed, and the session by Jabber goes by it, too. */
+    if (c->xmpp_state == IPOP_XMPP_CONNECTED)
+        ipop_xmpp_network_changed(c->xmpp);
     ipop_log(IPOP_LOG_INFO, "link", "silent name=%s address=%s path=%s: looking for another way", ipop_peer_label(peer),
              peer->node.ip4, peer->path);
 }
@@ -298,7 +309,7 @@ void ipop_links_event(void *user, const IpopUid *uid, const json_t *message) {
     if (strcmp(state, "online") == 0) {
         come_online(c, peer, message);
         if (json_is_true(json_object_get(message, "doubt")))
-            doubt(peer);
+            doubt(c, peer);
         ipop_links_consider(c, peer);
     } else if (peer->link == IPOP_POLICY_LINK_ONLINE) {
         lose(c, peer, why);
@@ -340,7 +351,8 @@ static void shake(IpopController *c, int64_t renew_at) {
             peer->renew_at = renew_at;
         if (renew_at != 0)
             peer->upgrades = 0;
-        ipop_links_anew(c, peer);
+        drop_attempt(c, peer);
+        ipop_links_retry(c, peer);
     }
 }
 

@@ -17,6 +17,7 @@
 #define PING_TIMEOUT_MOVED (2 * IPOP_SECOND)
 #define PING_TIMEOUT (10 * IPOP_SECOND)
 #define SILENCE (60 * IPOP_SECOND) /* nothing heard for so long: is the server still there? */
+#define AT_ONCE ((int)(IPOP_SECOND / 4))
 #define STABLE (10 * IPOP_SECOND) /* a session this long was a good one */
 #define BACKLOG_MAX (16 * 1024) /* the server does not read: stanzas keep their order of priority */
 #define BACKLOG_PAUSE (IPOP_SECOND / 10)
@@ -40,6 +41,7 @@ struct IpopXmpp {
     int64_t online_since;
     unsigned failures, refusals; /* in a row, ordinary and stubborn ones */
     bool moved;                  /* the network changed: when this ends, the next attempt follows at once */
+    bool tried_at_once;          /* when the last good session ended */
     bool stubborn;               /* the last end was: a change of network does not shorten the wait */
     bool pinging;
 };
@@ -104,6 +106,11 @@ static int64_t wait_after(IpopXmpp *xmpp, bool stubborn) {
         xmpp->failures = 0;
     if (was_stable)
         xmpp->refusals = 0;
+    /* It may be the way there that ended, not the server. Not all nodes of a server at the same moment. */
+    bool at_once = xmpp->state == IPOP_XMPP_CONNECTED && !stubborn && (was_stable || !xmpp->tried_at_once);
+    xmpp->tried_at_once |= at_once;
+    if (at_once && !xmpp->moved)
+        return g_random_int_range(0, AT_ONCE);
     unsigned *count = stubborn ? &xmpp->refusals : &xmpp->failures;
     ++*count;
     xmpp->stubborn = stubborn;

@@ -211,6 +211,38 @@ static void test_watch(Host *host, const void *unused) {
     ipop_address_watch_free(NULL);
 }
 
+static void note(void *user, IpopNetworkChange change) {
+    g_array_append_val((GArray *)user, change);
+}
+
+static void wait_changes(const GArray *changes, guint n) {
+    gint64 limit = g_get_monotonic_time() + 20 * G_USEC_PER_SEC;
+    while (changes->len < n) {
+        g_assert_cmpint(g_get_monotonic_time(), <, limit);
+        g_main_context_iteration(NULL, FALSE);
+        g_usleep(1000);
+    }
+    g_assert_cmpuint(changes->len, ==, n);
+}
+
+/* All addresses gone and back is less than a change. */
+static void test_watch_gone_and_back(Host *host, const void *unused) {
+    g_autoptr(GArray) changes = g_array_new(FALSE, FALSE, sizeof(IpopNetworkChange));
+    /* Of IPv4 alone: an IPv6 address does not survive its interface going down. */
+    ipop_netlink_set_link(host->netlink, ipop_tun_ifindex(host->lan), 1400, 100, false);
+    add4(host, host->dsl, "203.0.113.9", 24);
+    IpopAddressWatch *watch = ipop_address_watch_new(OWN, note, changes, NULL);
+    static const IpopNetworkChange expected[] = {IPOP_NETWORK_GONE, IPOP_NETWORK_BACK, IPOP_NETWORK_GONE, IPOP_NETWORK_OTHER};
+    for (unsigned i = 0; i < G_N_ELEMENTS(expected); i++) {
+        if (i == 3)
+            add4(host, host->dsl, "203.0.113.10", 24);
+        ipop_netlink_set_link(host->netlink, ipop_tun_ifindex(host->dsl), 1400, 100, i % 2);
+        wait_changes(changes, i + 1);
+        g_assert_cmpint(g_array_index(changes, IpopNetworkChange, i), ==, expected[i]);
+    }
+    ipop_address_watch_free(watch);
+}
+
 /* What happens on our own device, or changes nothing, is no news. The witness tells when the burst is over; had the watch
  * called back for it, there would be two calls after the next real change. */
 static void test_watch_silent(Host *host, const void *unused) {
@@ -293,6 +325,7 @@ int main(int argc, char **argv) {
     ADD("/addresses/list-bound", test_list_bound);
     ADD("/addresses/temporary-first", test_temporary_first);
     ADD("/addresses/watch", test_watch);
+    ADD("/addresses/watch-gone-and-back", test_watch_gone_and_back);
     ADD("/addresses/watch-silent", test_watch_silent);
     ADD("/addresses/watch-ignore", test_watch_ignore);
     ADD("/addresses/watch-overflow", test_watch_overflow);

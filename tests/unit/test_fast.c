@@ -3,6 +3,7 @@
 
 #include "tests/unit/net.h"
 
+#include <net/if.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -406,6 +407,55 @@ static void test_beside(void) {
     g_assert_null(ipop_fast_new(-1));
 }
 
+/* A negotiator's socket on that address, tied to its interface as libnice's, and ours beside it, with a path to `to`. */
+static End tied_open(const char *ip, const End *to) {
+    End end = {.ip = ip};
+    int index = (int)htonl(if_nametoindex("d0")), got = 0;
+    socklen_t n = sizeof got;
+    end.negotiator = open_negotiator(ip, &end.port);
+    g_assert_cmpint(setsockopt(end.negotiator, IPPROTO_IP, IP_UNICAST_IF, &index, sizeof index), ==, 0);
+    end.fast = ipop_fast_new(end.negotiator);
+    end.path = ipop_fast_path(end.fast, to->ip, to->port);
+    g_assert_cmpint(getsockopt(end.path->fd, IPPROTO_IP, IP_UNICAST_IF, &got, &n), ==, 0);
+    g_assert_cmpint(got, ==, index);
+    return end;
+}
+
+/* The same way from a socket of its own, which the other end hears, and which needs no other again. */
+static void expect_rebound(End *end, const End *to) {
+    char local[IPOP_PATH_ADDRESS], again[IPOP_PATH_ADDRESS];
+    IpopPath *other = end->path->rebind(end->path, local);
+    g_assert_nonnull(other);
+    g_assert_cmpint(other->fd, !=, end->path->fd);
+    g_assert_true(g_str_has_prefix(local, "10.99.0."));
+    g_assert_false(g_str_has_prefix(local, end->ip));
+    End own = {.path = other};
+    g_assert_cmpuint(send_one(&own, DATA, 100), ==, 1);
+    expect_one(to->path->fd, DATA, 100);
+    g_assert_null(other->rebind(other, again));
+    ipop_path_unref(other);
+}
+
+static void test_rebind(void) {
+    End a, b;
+    char local[IPOP_PATH_ADDRESS];
+    unsigned before = net_count_fds();
+    pair_open(&a, &b, &cases[0]);
+    End tied = tied_open("10.99.0.4", &b);
+    g_assert_null(tied.path->rebind(tied.path, local));
+    net_ip("addr del 10.99.0.4/24 dev d0");
+    expect_rebound(&tied, &b);
+    net_ip("addr add 10.99.0.4/24 dev d0");
+    g_assert_null(tied.path->rebind(tied.path, local));
+    net_ip("link set d1 down"); /* no carrier */
+    expect_rebound(&tied, &b);
+    net_ip("link set d1 up");
+    end_close(&tied);
+    end_close(&a);
+    end_close(&b);
+    g_assert_cmpuint(net_count_fds(), ==, before);
+}
+
 /* With no descriptors left the negotiator's socket stays alone, and nothing leaks. */
 static void test_no_descriptors(void) {
     uint16_t port;
@@ -492,6 +542,7 @@ int main(int argc, char **argv) {
     g_test_add_func("/fast/unsendable", test_unsendable);
     g_test_add_func("/fast/two-paths", test_two_paths);
     g_test_add_func("/fast/beside", test_beside);
+    g_test_add_func("/fast/rebind", test_rebind);
     g_test_add_func("/fast/no-descriptors", test_no_descriptors);
     g_test_add_func("/fast/threads", test_threads);
     return g_test_run();

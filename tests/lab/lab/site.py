@@ -88,6 +88,8 @@ class Site:
         net = self.host.ip4.rsplit(".", 1)[0]
         router = self._namespace("second-router")
         router.sysctl("net.ipv4.ip_forward=1")
+        # Else the first router tracks what only passes its bridge, and does not translate it later on.
+        self.router.sysctl("net.bridge.bridge-nf-call-iptables=0")
         self._uplink.attach(router, [ip4])
         self.router.ip(f"link add q254 type veth peer name lan netns {router.name}", "link set q254 master lan up")
         router.ip(f"addr add {net}.254/24 dev lan", "link set lan up")
