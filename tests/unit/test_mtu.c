@@ -115,7 +115,7 @@ static void is_refused(Twin *twin, Shape s, size_t n, size_t mtu) {
     g_assert_true(memcmp(got + (s.ip6 ? 24 : 16), packet + (s.ip6 ? 8 : 12), s.ip6 ? 16 : 4) == 0);
     g_assert_cmpuint(at16(got + header + 6), ==, mtu);
     g_assert_true(memcmp(got + header + 8, packet, (size_t)got_n - header - 8) == 0);
-    g_assert_cmpuint(too_big(twin), ==, before + 1);
+    WAIT(too_big(twin) == before + 1); /* counted behind the answer */
     g_assert_true(twin_silent(&twin->node[1]));
 }
 
