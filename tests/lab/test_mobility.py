@@ -176,6 +176,22 @@ class Moves(LabTest):
 
         self.measure("tincan killed", [self.flow(a, b)], kill, 4)
 
+    def test_sleeps(self):
+        """both programs stand still for so long that the peer gives the link up, and wake"""
+        a, b = self.pair()
+        programs = (a.tincan, a.controller)
+
+        def sleep(_):
+            for program in programs:
+                program.send(signal.SIGSTOP)
+            b.wait_offline(a)
+            time.sleep(48 if self.long else 3)  # that is the event: a minute in all
+            for program in programs:
+                program.send(signal.SIGCONT)
+            return time.monotonic()
+
+        self.measure("asleep", [self.flow(a, b)], sleep, 3)
+
     def test_moves_and_restarts(self):
         """both programs killed, another address, both started again within a second"""
         a, b = self.pair()

@@ -205,6 +205,36 @@ static void test_death_and_revival(void) {
     twin_free(twin);
 }
 
+/* A peer that slept: what was tried meanwhile came to nothing, and it is heard again at once when it wakes. */
+static void test_survives_failed_attempts(void) {
+    Twin *twin = twin_new();
+    twin_connect(twin, 1);
+    twin_wait(twin, IPOP_LINK_ONLINE, IPOP_LINK_ONLINE);
+    IpopLink *link = twin->node[0].link;
+    twin->wire = dead_wire;
+    int64_t now = ipop_clock_now();
+    for (int second = 1; second <= 15; second++)
+        ipop_link_tick(link, now + second * IPOP_SECOND);
+    g_assert_cmpint(ipop_link_state(link), ==, IPOP_LINK_FAILED);
+    g_assert_true(ipop_link_create(link, 2, true, NULL));
+    g_assert_cmpint(ipop_link_state(link), ==, IPOP_LINK_GATHERING);
+    ipop_link_give_up(link, "no answer by Jabber");
+    g_assert_cmpint(ipop_link_state(link), ==, IPOP_LINK_FAILED);
+    g_assert_cmpstr(ipop_link_reason(link), ==, "no answer by Jabber");
+    g_assert_cmpuint(twin->transports, ==, 2);
+    twin->wire = NULL;
+    ipop_link_tick(link, now + 16 * IPOP_SECOND);
+    twin_wait(twin, IPOP_LINK_ONLINE, IPOP_LINK_ONLINE);
+    exchange(twin);
+    /* Without a session there is nothing to keep. */
+    ipop_link_trim(link, NULL);
+    g_assert_true(ipop_link_create(link, 3, true, NULL));
+    ipop_link_give_up(link, "no answer");
+    g_assert_cmpint(ipop_link_state(link), ==, IPOP_LINK_IDLE);
+    g_assert_cmpuint(twin->transports, ==, 1);
+    twin_free(twin);
+}
+
 static void test_rekey(void) {
     Twin *twin = twin_new();
     twin_connect(twin, 1);
@@ -475,6 +505,7 @@ int main(int argc, char **argv) {
     g_test_add_func("/link/replay-and-rubbish", test_replay_and_rubbish);
     g_test_add_func("/link/bye", test_bye);
     g_test_add_func("/link/death-and-revival", test_death_and_revival);
+    g_test_add_func("/link/survives-failed-attempts", test_survives_failed_attempts);
     g_test_add_func("/link/rekey", test_rekey);
     g_test_add_func("/link/relay-to-relay-is-held", test_relay_to_relay_is_held);
     g_test_add_func("/link/stale-relay-is-left", test_stale_relay_is_left);

@@ -414,7 +414,7 @@ static const char *trim_link(IpopDaemon *daemon, const json_t *message, const Ip
     if (json_object_get(message, "reason") && !ipop_json_string(message, "reason", REASON_MAX, &why))
         return "reason";
     if (peer)
-        ipop_link_trim(peer->link, why);
+        ipop_link_give_up(peer->link, why);
     return NULL;
 }
 

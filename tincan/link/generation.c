@@ -63,8 +63,11 @@ bool ipop_generation_worth_moving(const IpopLink *link, int64_t now) {
            ipop_liveness_doubtful(&link->liveness, now);
 }
 
-/* What carries goes on as if there had been no other. */
-static void give_up_newest(IpopLink *link) {
+void ipop_generation_give_up_newest(IpopLink *link) {
+    if (link->newest == link->carrying)
+        return;
+    if (link->handshake && link->handshake_generation == link->newest->number)
+        ipop_keys_stop(link);
     ipop_generation_free(link->newest);
     link->newest = link->carrying;
 }
@@ -80,7 +83,7 @@ void ipop_generation_check_newest(IpopLink *link, int64_t now) {
         newest->since = now;
         ipop_keys_begin(link, newest, now);
     } else if (link->online && waited >= (newest->path ? UNUSED_LIMIT : UNCONNECTED_LIMIT)) {
-        give_up_newest(link);
+        ipop_generation_give_up_newest(link);
     } else if (newest->path && !newest->held && waited >= (doubtful ? 0 : CONTROLLED_WAIT) && waited < IPOP_KEYS_LIMIT) {
         ipop_keys_begin(link, newest, now);
     }

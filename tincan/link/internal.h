@@ -90,6 +90,9 @@ IpopGeneration *ipop_generation_find(IpopLink *link, uint32_t number);
 /* The newest generation has a proven session: it carries now. */
 void ipop_generation_move(IpopLink *link);
 
+/* The newest one is closed, unless it carries: what does goes on as if there had been no other. */
+void ipop_generation_give_up_newest(IpopLink *link);
+
 /* False while the newest one would be no gain. */
 bool ipop_generation_worth_moving(const IpopLink *link, int64_t now);
 

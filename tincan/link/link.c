@@ -181,11 +181,7 @@ bool ipop_link_create(IpopLink *link, uint32_t number, bool controlling, GError 
             ipop_link_set_state(link, IPOP_LINK_FAILED, (*error)->message);
         return false;
     }
-    if (link->newest != link->carrying) {
-        if (link->handshake && link->handshake_generation == link->newest->number)
-            ipop_keys_stop(link);
-        ipop_generation_free(link->newest);
-    }
+    ipop_generation_give_up_newest(link);
     link->newest = generation;
     link->number = number;
     ipop_attempt_unref(link->attempt);
@@ -219,6 +215,16 @@ void ipop_link_relays_changed(IpopLink *link) {
 void ipop_link_trim(IpopLink *link, const char *why) {
     close_all(link);
     ipop_link_set_state(link, IPOP_LINK_IDLE, why);
+}
+
+void ipop_link_give_up(IpopLink *link, const char *why) {
+    if (!link->confirmed) {
+        ipop_link_trim(link, why);
+        return;
+    }
+    ipop_generation_give_up_newest(link);
+    if (!link->online)
+        ipop_link_set_state(link, IPOP_LINK_FAILED, why);
 }
 
 /* False when that is no news. */

@@ -72,6 +72,10 @@ bool ipop_link_set_remote(IpopLink *link, uint32_t generation, const char *ufrag
 /* What the TURN servers know this node by is new: a relayed link moves to the next generation, be it relayed too. */
 void ipop_link_relays_changed(IpopLink *link);
 
+/* The newest attempt came to nothing, why may be NULL. What carried before stays open as long as its keys live: the peer may
+ * only have slept. */
+void ipop_link_give_up(IpopLink *link, const char *why);
+
 /* Ends everything; why may be NULL. */
 void ipop_link_trim(IpopLink *link, const char *why);
 
