@@ -79,7 +79,7 @@ void ipop_tunnel_tell_handshake(IpopListener *listener, const uint8_t *message, 
     IpopTunnel *tunnel = listener->peer->tunnel;
     Event event = {.kind = HANDSHAKE, .tunnel = tunnel, .peer = listener->peer, .n = n};
     if (n > sizeof event.message || atomic_load(&tunnel->handshakes) >= IPOP_HANDSHAKES_MAX) {
-        ipop_count_shared(&tunnel->counters.drops[n > sizeof event.message ? IPOP_DROP_MALFORMED : IPOP_DROP_QUEUE], 1);
+        ipop_count_shared(&tunnel->counters.drops[n > sizeof event.message ? IPOP_DROP_MALFORMED : IPOP_DROP_QUEUE]);
         return;
     }
     memcpy(event.message, message, n);

@@ -9,7 +9,6 @@
 #include "tincan/packet/icmp.h"
 #include "tincan/packet/segment.h"
 #include "tincan/route/table.h"
-#include "tincan/tunnel/backlog.h"
 #include "tincan/tunnel/inbox.h"
 #include "tincan/tunnel/pieces.h"
 #include "tincan/tunnel/pmtu.h"
@@ -39,7 +38,6 @@ struct IpopTunnelPeer {
     atomic_uint routed;   /* workers that may have routes to it */
     IpopTunnelCounters counters;
     IpopPath *path;
-    IpopBacklogQueue waiting;
     /* As in WireGuard's paper, section 6: `next` waits, at the responder, for proof that the initiator has it. */
     IpopSession *current, *previous, *next;
     const IpopSession *heard; /* the one that the peer's newest packet came under; to be compared only */
@@ -78,8 +76,6 @@ typedef struct {
 typedef struct {
     IpopPath *path; /* one reference */
     IpopTunnelPeer *peer;
-    IpopLate late;
-    uint32_t overflown; /* datagrams that the socket had no room for */
 } IpopListener;
 
 /* Sealed datagrams that leave together: all of one length but the last, all for one peer. */
@@ -101,7 +97,7 @@ struct IpopWorker {
     IpopQueue *queue; /* from the first worker, which has none itself */
     int epoll;
     bool stop;
-    int64_t now, ran; /* ipop_clock_now and ipop_late_clock, taken once per wake-up */
+    int64_t now; /* taken once per wake-up */
     IpopRoutes *routes;    /* every worker has all of them */
     GHashTable *sessions;  /* local index -> IpopTunnelSession, owned */
     GHashTable *listeners; /* path -> IpopListener, owned */
@@ -112,9 +108,8 @@ struct IpopWorker {
     struct in6_addr own6;
     IpopTrain train;
     IpopCoalesceTable joining;
-    IpopBacklog *backlog; /* from the device or queue; also where a packet is that goes on at once */
-    int64_t emptied;      /* when the device or queue last was empty, as far as we know */
-    bool empty, shed;     /* it was when we last looked; it could not be emptied */
+    /* From the device: room for a frame's first byte, vnet header, packet. */
+    uint8_t packet[IPOP_SEGMENT_HEADROOM + IPOP_VNET_HEADER + IPOP_SEGMENT_PACKET_MAX];
     uint8_t received[IPOP_RECEIVE_TRAINS][IPOP_RECEIVE_BYTES];
 };
 
@@ -128,20 +123,16 @@ struct IpopTunnel {
     unsigned workers_n;
 };
 
-_Static_assert(IPOP_BACKLOG_HEADROOM >= IPOP_SEGMENT_HEADROOM &&
-                   IPOP_BACKLOG_PACKET_MAX >= IPOP_VNET_HEADER + IPOP_SEGMENT_PACKET_MAX &&
-                   IPOP_QUEUE_PACKET_MAX <= IPOP_BACKLOG_PACKET_MAX,
-               "any packet fits, with the headroom to cut it");
+_Static_assert(IPOP_QUEUE_HEADROOM >= IPOP_SEGMENT_HEADROOM, "a packet from the queue is cut like one from the device");
 
 static inline void ipop_count(atomic_uint_least64_t *counter, uint64_t n) {
     /* One writer: no need for a locked add. */
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
-/* The tunnel's own counters and IPOP_DROP_QUEUE, which more than one thread writes. */
-static inline void ipop_count_shared(atomic_uint_least64_t *counter, uint64_t n) {
-    if (n)
-        atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+/* The tunnel's own counters, which every thread writes. */
+static inline void ipop_count_shared(atomic_uint_least64_t *counter) {
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
 /* worker.c: makes the tunnel's worker of that number, and starts it. False: what there is of it is to be freed. */
@@ -149,15 +140,8 @@ bool ipop_worker_start(IpopTunnel *tunnel, unsigned number, GError **error);
 void ipop_worker_free(IpopWorker *worker); /* main thread, when it has ended; accepts NULL */
 bool ipop_worker_watch(IpopWorker *worker, int fd, void *what);
 
-/* intake.c: takes what the device or the queue has, or what waits, at most a burst. */
-void ipop_intake_run(IpopWorker *worker);
-
-/* True when packets wait: run it again, whether there are more or not. */
-bool ipop_intake_waits(const IpopWorker *worker);
-
-/* outbound.c: a vnet header and a packet, with IPOP_SEGMENT_HEADROOM in front, to one of the worker's peers. signal: one
- * packet of a super-packet is left out, so that its sender slows down. */
-void ipop_outbound_packet(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *buffer, size_t n, bool signal);
+/* outbound.c: takes what the device or the queue has, at most a burst. */
+void ipop_outbound_run(IpopWorker *worker);
 
 /* Sends what waits in the train. */
 void ipop_outbound_flush(IpopWorker *worker);
@@ -168,8 +152,8 @@ void ipop_outbound_frame(IpopWorker *worker, IpopTunnelPeer *peer, IpopPath *pat
 /* inbound.c: one datagram of type IPOP_WIRE_DATA, changed in place. */
 void ipop_inbound_datagram(void *worker, uint8_t *datagram, size_t n);
 
-/* The same; true when it was the newest so far under the peer's current keys. */
-bool ipop_inbound_open(IpopWorker *worker, uint8_t *datagram, size_t n);
+/* What a path's socket has, at most a burst. True when there may be more. */
+bool ipop_inbound_run(IpopWorker *worker, IpopListener *listener);
 
 /* Gives the device what waits to be joined with more. */
 void ipop_inbound_flush(IpopWorker *worker);
@@ -186,12 +170,6 @@ bool ipop_roam_allows(IpopTunnelPeer *peer, size_t n);
 /* The peer answered what was sent at that time; it got another path. */
 void ipop_roam_answered(IpopWorker *worker, IpopTunnelPeer *peer, int64_t sent);
 void ipop_roam_end(IpopTunnelPeer *peer);
-
-/* receive.c: lets the path's socket say how long a datagram waited in it, and how many it had no room for. */
-void ipop_receive_prepare(IpopListener *listener);
-
-/* What the socket has, at most so many calls of it. True when there may be more. */
-bool ipop_receive_run(IpopWorker *worker, IpopListener *listener, unsigned burst);
 
 /* mtu.c: the peer's path is another, or the device's MTU; the keys are new; the peer goes. */
 void ipop_mtu_begin(IpopWorker *worker, IpopTunnelPeer *peer);

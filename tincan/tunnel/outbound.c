@@ -1,11 +1,15 @@
-/* outbound.c - session -> path.
+/* outbound.c - tun -> route (-> another worker) -> session -> path.
  *
  * A super-packet from the device is cut, and each piece sealed from the device's buffer straight into the train. */
+#include "tincan/packet/ip.h"
 #include "tincan/tunnel/internal.h"
 
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
-#define BIG_READ 20000 /* what is worth a send of its own */
+#define BURST 32        /* packets per wake-up, so that the network is not kept waiting */
+#define BIG_READ 20000  /* what is worth a send of its own */
 
 /* The interface takes less than it did: what is sealed leaves in fragments, and what follows is shorter. */
 static unsigned send_fragmented(IpopWorker *worker, IpopTrain *train, unsigned done) {
@@ -91,6 +95,29 @@ void ipop_outbound_frame(IpopWorker *worker, IpopTunnelPeer *peer, IpopPath *pat
     ipop_outbound_flush(worker);
 }
 
+/* All segments go where the super-packet goes. */
+static IpopTunnelPeer *find_peer(IpopWorker *worker, const uint8_t *packet, size_t n) {
+    IpopIpInfo info;
+    if (!ipop_ip_parse(packet, n, &info)) {
+        ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_MALFORMED]);
+        return NULL;
+    }
+    IpopTunnelPeer *peer = ipop_routes_lookup(worker->routes, info.family, info.dest);
+    if (!peer) {
+        bool group = ipop_ip_is_multicast(&info);
+        ipop_count_shared(&worker->tunnel->counters.drops[group ? IPOP_DROP_MULTICAST : IPOP_DROP_NO_ROUTE]);
+    }
+    return peer;
+}
+
+/* The first worker is the queue's one producer. */
+static void hand_over(IpopWorker *worker, IpopTunnelPeer *peer, const uint8_t *buffer, size_t n) {
+    if (worker->queue)
+        ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_NO_ROUTE]); /* routed anew on its way here */
+    else if (!ipop_queue_push(peer->worker->queue, buffer, n))
+        ipop_count(&peer->counters.drops[IPOP_DROP_QUEUE], 1);
+}
+
 /* From a host behind this node. */
 static bool is_from_another(const IpopWorker *worker, const uint8_t *packet) {
     return packet[0] >> 4 == 4 ? memcmp(packet + 12, &worker->own4, sizeof worker->own4) != 0
@@ -126,7 +153,7 @@ static bool begin_segments(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *bu
 
 /* TCP is cut so that it fits. Of the rest, what is too long is refused if its sender may learn from that, or else goes
  * in pieces. */
-void ipop_outbound_packet(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *buffer, size_t n, bool signal) {
+static void seal_all(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *buffer, size_t n) {
     IpopSegmenter segments;
     bool refuse, partial;
     if (!begin_segments(worker, peer, buffer, n, &segments, &refuse)) {
@@ -135,9 +162,6 @@ void ipop_outbound_packet(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *buf
     }
     uint8_t *packet;
     size_t packet_n;
-    bool super = buffer[offsetof(IpopVnetHeader, gso_type)] != IPOP_VNET_GSO_NONE;
-    if (signal && super && ipop_segment_next(&segments, &packet, &packet_n, &partial))
-        ipop_count_shared(&peer->counters.drops[IPOP_DROP_QUEUE], 1);
     while (ipop_segment_next(&segments, &packet, &packet_n, &partial)) {
         uint8_t *frame = packet - 1; /* the segmenter leaves headroom */
         uint8_t flags = partial ? IPOP_FRAME_PARTIAL_CHECKSUM : 0;
@@ -151,4 +175,42 @@ void ipop_outbound_packet(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *buf
     }
     if (n > BIG_READ)
         ipop_outbound_flush(worker);
+}
+
+/* A vnet header and a packet, with IPOP_SEGMENT_HEADROOM in front. */
+static void forward(void *context, uint8_t *buffer, size_t n) {
+    IpopWorker *worker = context;
+    IpopTunnelPeer *peer = find_peer(worker, buffer + IPOP_VNET_HEADER, n - IPOP_VNET_HEADER);
+    if (peer && peer->worker == worker)
+        seal_all(worker, peer, buffer, n);
+    else if (peer)
+        hand_over(worker, peer, buffer, n);
+}
+
+static void read_device(IpopWorker *worker) {
+    const IpopTunnelDevice *device = &worker->tunnel->device;
+    uint8_t *buffer = worker->packet + IPOP_SEGMENT_HEADROOM;
+    size_t room = sizeof worker->packet - IPOP_SEGMENT_HEADROOM;
+    /* Without vnet headers an empty one is put in front: a packet like any that needs nothing done. */
+    size_t skip = device->vnet ? 0 : IPOP_VNET_HEADER;
+    for (unsigned i = 0; i < BURST; i++) {
+        memset(buffer, 0, skip);
+        ssize_t n = read(device->fd, buffer + skip, room - skip);
+        if (n < 0 && errno != EINTR)
+            break;
+        if (n < 0)
+            continue;
+        if ((size_t)n + skip > IPOP_VNET_HEADER)
+            forward(worker, buffer, (size_t)n + skip);
+        else
+            ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_MALFORMED]);
+    }
+}
+
+void ipop_outbound_run(IpopWorker *worker) {
+    if (worker->queue)
+        ipop_queue_run(worker->queue, BURST, worker, forward);
+    else
+        read_device(worker);
+    ipop_outbound_flush(worker);
 }

@@ -52,7 +52,7 @@ static void wake(IpopQueue *queue) {
 bool ipop_queue_push(IpopQueue *queue, const uint8_t *packet, size_t n) {
     size_t tail = atomic_load_explicit(&queue->tail, memory_order_relaxed);
     size_t used = tail - atomic_load_explicit(&queue->head, memory_order_acquire);
-    size_t size = (sizeof(Record) + n + alignof(Record) - 1) / alignof(Record) * alignof(Record);
+    size_t size = (sizeof(Record) + IPOP_QUEUE_HEADROOM + n + alignof(Record) - 1) / alignof(Record) * alignof(Record);
     size_t to_end = IPOP_QUEUE_BYTES - tail % IPOP_QUEUE_BYTES;
     size_t filling = to_end < size ? to_end : 0;
     if (used + filling + size > IPOP_QUEUE_BYTES)
@@ -61,7 +61,7 @@ bool ipop_queue_push(IpopQueue *queue, const uint8_t *packet, size_t n) {
         *(Record *)(queue->ring + tail % IPOP_QUEUE_BYTES) = (Record){0, (uint32_t)filling};
     Record *record = (Record *)(queue->ring + (tail + filling) % IPOP_QUEUE_BYTES);
     *record = (Record){(uint32_t)n, (uint32_t)size};
-    memcpy(record + 1, packet, n);
+    memcpy((uint8_t *)(record + 1) + IPOP_QUEUE_HEADROOM, packet, n);
     /* Both sides write theirs, then read the other's, in one order for all: either the consumer sees this packet before it
      * sleeps, or we see that it had taken all. */
     atomic_store(&queue->tail, tail + filling + size);
@@ -70,28 +70,22 @@ bool ipop_queue_push(IpopQueue *queue, const uint8_t *packet, size_t n) {
     return true;
 }
 
-static bool is_empty(IpopQueue *queue) {
+void ipop_queue_run(IpopQueue *queue, unsigned most, void *context, void (*take)(void *context, uint8_t *packet, size_t n)) {
     uint64_t count;
+    ssize_t got = read(queue->event, &count, sizeof count);
+    (void)got;
     size_t head = atomic_load_explicit(&queue->head, memory_order_relaxed);
-    if (atomic_load(&queue->tail) != head)
-        return false;
-    /* Look again: a packet that came in between has made it readable before. */
-    ssize_t n = read(queue->event, &count, sizeof count);
-    (void)n;
-    return atomic_load(&queue->tail) == head;
-}
-
-size_t ipop_queue_pop(IpopQueue *queue, uint8_t *packet) {
-    size_t head = atomic_load_explicit(&queue->head, memory_order_relaxed);
-    if (is_empty(queue))
-        return 0;
-    Record *record = (Record *)(queue->ring + head % IPOP_QUEUE_BYTES);
-    if (record->n == 0) {
+    while (head != atomic_load(&queue->tail)) {
+        if (most == 0) {
+            wake(queue); /* ourselves: there is more */
+            return;
+        }
+        Record *record = (Record *)(queue->ring + head % IPOP_QUEUE_BYTES);
+        if (record->n) {
+            take(context, (uint8_t *)(record + 1) + IPOP_QUEUE_HEADROOM, record->n);
+            most--;
+        }
         head += record->size;
-        record = (Record *)(queue->ring + head % IPOP_QUEUE_BYTES);
+        atomic_store(&queue->head, head);
     }
-    size_t n = record->n;
-    memcpy(packet, record + 1, n);
-    atomic_store(&queue->head, head + record->size);
-    return n;
 }

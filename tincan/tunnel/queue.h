@@ -1,4 +1,4 @@
-/* queue.h - packets on their way from one data thread to another: in order, bounded. One producer, one
+/* queue.h - packets on their way from one data thread to another: in order, copied once, bounded. One producer, one
  * consumer, no lock.
  */
 #pragma once
@@ -9,7 +9,7 @@
 
 /* What the reader of the device may be ahead of a busy thread: a few milliseconds at full speed. */
 #define IPOP_QUEUE_BYTES (4 * 1024 * 1024)
-#define IPOP_QUEUE_PACKET_MAX (65535 + 128)
+#define IPOP_QUEUE_HEADROOM 16 /* in front of each packet, for the consumer to write to */
 
 typedef struct IpopQueue IpopQueue;
 
@@ -20,9 +20,8 @@ void ipop_queue_free(IpopQueue *queue);
 /* Readable when there is something. */
 int ipop_queue_fd(const IpopQueue *queue);
 
-/* Producer. Copies 1 to IPOP_QUEUE_PACKET_MAX bytes; false when there is no room. */
+/* Producer. Copies 1 byte or more; false when there is no room. */
 bool ipop_queue_push(IpopQueue *queue, const uint8_t *packet, size_t n);
 
-/* Consumer: copies the next packet to where there is room for IPOP_QUEUE_PACKET_MAX bytes; its length, 0 when there is
- * none. The descriptor stays readable until then. */
-size_t ipop_queue_pop(IpopQueue *queue, uint8_t *packet);
+/* Consumer: gives at most so many packets to take(), which may change them and the headroom in place. */
+void ipop_queue_run(IpopQueue *queue, unsigned most, void *context, void (*take)(void *context, uint8_t *packet, size_t n));

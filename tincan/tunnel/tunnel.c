@@ -15,7 +15,6 @@ const char *ipop_drop_name(IpopDrop cause) {
         [IPOP_DROP_NO_LINK] = "no_link",     [IPOP_DROP_SEND] = "send",           [IPOP_DROP_NO_SESSION] = "no_session",
         [IPOP_DROP_FORGED] = "forged",       [IPOP_DROP_REPLAYED] = "replayed",   [IPOP_DROP_EXPIRED] = "expired",
         [IPOP_DROP_SOURCE] = "source",       [IPOP_DROP_DEVICE] = "device",       [IPOP_DROP_QUEUE] = "queue",
-        [IPOP_DROP_LATE] = "late",
         [IPOP_DROP_TOO_BIG] = "too_big",
     };
     return names[cause];
@@ -91,8 +90,7 @@ static void run_listen(void *context, void *argument) {
     g_autofree Order *order = argument;
     IpopWorker *worker = context;
     IpopListener *listener = g_new(IpopListener, 1);
-    *listener = (IpopListener){.path = order->path, .peer = order->peer};
-    ipop_receive_prepare(listener);
+    *listener = (IpopListener){order->path, order->peer};
     g_hash_table_insert(worker->listeners, order->path, listener);
     ipop_worker_watch(worker, order->path->fd, order->path);
 }
@@ -116,7 +114,6 @@ static void run_remove_peer(void *context, void *argument) {
     if (peer->worker == worker) {
         g_hash_table_foreach_remove(worker->listeners, listens_for, peer);
         drop_sessions(worker, peer);
-        ipop_backlog_forget(worker->backlog, &peer->waiting);
         g_clear_pointer(&peer->path, ipop_path_unref);
         ipop_mtu_end(worker, peer);
     }
@@ -290,7 +287,6 @@ IpopTunnelPeer *ipop_tunnel_add_peer(IpopTunnel *tunnel, void *user) {
     peer->worker->peers++;
     peer->routed = tunnel->workers_n;
     peer->user = user;
-    peer->waiting.owner = peer;
     peer->mtu = peer->inner = IPOP_SEGMENT_PACKET_MAX;
     peer->pmtu.due = IPOP_PMTU_NEVER;
     return peer;
@@ -380,5 +376,5 @@ void ipop_tunnel_send(IpopTunnelPeer *peer, IpopPath *path, const uint8_t *datag
 
 void ipop_tunnel_input(IpopTunnelPeer *peer, const uint8_t *datagram, size_t n) {
     if (!ipop_inbox_push(peer->worker->inbox, datagram, n))
-        ipop_count_shared(&peer->tunnel->counters.drops[IPOP_DROP_QUEUE], 1);
+        ipop_count_shared(&peer->tunnel->counters.drops[IPOP_DROP_QUEUE]);
 }

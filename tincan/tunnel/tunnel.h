@@ -1,7 +1,7 @@
 /* tunnel.h - the data plane proper: threads that carry packets both ways between the TUN device and the peers.
  *
- *   outbound: tun -> route -> session -> path          (intake.c, outbound.c)
- *   inbound:  path -> session -> source check -> tun   (receive.c, inbound.c)
+ *   outbound: tun -> route -> session -> path          (outbound.c)
+ *   inbound:  path -> session -> source check -> tun   (inbound.c)
  *
  * On one or two processors there is one data thread, for both directions. On more, peers are spread over several, and a
  * peer stays with its thread; the first reads the device, and hands over what is for the others' peers (queue.h). Each
@@ -35,8 +35,7 @@ typedef enum {
     IPOP_DROP_EXPIRED,    /* under a key past its life */
     IPOP_DROP_SOURCE,     /* authentic, but the inner source address is not that peer's */
     IPOP_DROP_DEVICE,     /* the device took no more */
-    IPOP_DROP_QUEUE,      /* to a peer: more came than could be sealed and sent */
-    IPOP_DROP_LATE,       /* from a peer: more came than could be opened */
+    IPOP_DROP_QUEUE,      /* a queue between the threads was full */
     IPOP_DROP_TOO_BIG,    /* longer than the way takes, and not to be cut: its sender is told */
     IPOP_DROP_CAUSES,
 } IpopDrop;

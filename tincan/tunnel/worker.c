@@ -8,8 +8,6 @@
 #include <unistd.h>
 
 #define EVENTS_MAX 64
-#define BURST 4 /* calls of a socket that is alone; else one, so that nothing is kept waiting */
-#define QUIET_MS 100 /* without anything to do: memory that an overload took is given back */
 
 bool ipop_worker_watch(IpopWorker *worker, int fd, void *what) {
     return epoll_ctl(worker->epoll, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN, .data.ptr = what}) == 0;
@@ -24,42 +22,31 @@ static void free_listener(gpointer data) {
 
 /* In milliseconds, as epoll wants it: rounded up, so that it is not too early. */
 static int patience(const IpopWorker *worker) {
-    if (ipop_intake_waits(worker))
-        return 0;
-    int64_t quiet = ipop_backlog_is_large(worker->backlog) ? QUIET_MS : -1;
     if (worker->due == IPOP_PMTU_NEVER)
-        return (int)quiet;
-    int64_t until = MAX(worker->due - ipop_clock_now(), 0) / 1000 + 1;
-    return (int)(quiet < 0 ? until : MIN(until, quiet));
+        return -1;
+    return (int)(MAX(worker->due - ipop_clock_now(), 0) / 1000 + 1);
 }
 
 /* The inbox first: what it says may concern what else came. A listener it takes away is not looked at any more. */
 static void run_once(IpopWorker *worker) {
     struct epoll_event events[EVENTS_MAX];
-    int n = epoll_wait(worker->epoll, events, EVENTS_MAX, patience(worker)), sockets = n;
-    bool intake = ipop_intake_waits(worker), more = false;
+    int n = epoll_wait(worker->epoll, events, EVENTS_MAX, patience(worker));
+    bool outbound = false, more = false;
     worker->now = ipop_clock_now();
-    worker->ran = ipop_late_clock();
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++)
         if (events[i].data.ptr == worker->inbox)
             ipop_inbox_drain(worker->inbox, worker, ipop_inbound_datagram);
-        else if (events[i].data.ptr == worker)
-            intake = true;
-        else
-            continue;
-        sockets--;
-    }
     for (int i = 0; i < n; i++) {
-        IpopListener *listener = g_hash_table_lookup(worker->listeners, events[i].data.ptr);
-        if (listener)
-            more |= ipop_receive_run(worker, listener, sockets > 1 || intake ? 1 : BURST);
+        void *what = events[i].data.ptr;
+        if (what == worker)
+            outbound = true;
+        else if (what != worker->inbox && g_hash_table_contains(worker->listeners, what))
+            more |= ipop_inbound_run(worker, g_hash_table_lookup(worker->listeners, what));
     }
     if (!more)
         ipop_inbound_flush(worker);
-    if (intake)
-        ipop_intake_run(worker);
-    else if (n == 0)
-        ipop_backlog_shrink(worker->backlog);
+    if (outbound)
+        ipop_outbound_run(worker);
     if (worker->now >= worker->due)
         ipop_mtu_run(worker);
 }
@@ -75,9 +62,7 @@ static void *run(void *data) {
 static bool open_worker(IpopWorker *worker) {
     worker->epoll = epoll_create1(EPOLL_CLOEXEC);
     worker->inbox = ipop_inbox_new();
-    worker->backlog = ipop_backlog_new();
-    if (worker->epoll < 0 || !worker->inbox || !worker->backlog ||
-        !ipop_worker_watch(worker, ipop_inbox_fd(worker->inbox), worker->inbox))
+    if (worker->epoll < 0 || !worker->inbox || !ipop_worker_watch(worker, ipop_inbox_fd(worker->inbox), worker->inbox))
         return false;
     if (worker == worker->tunnel->workers[0])
         return ipop_worker_watch(worker, worker->tunnel->device.fd, worker);
@@ -112,7 +97,6 @@ void ipop_worker_free(IpopWorker *worker) {
         close(worker->epoll);
     ipop_inbox_free(worker->inbox);
     ipop_queue_free(worker->queue);
-    ipop_backlog_free(worker->backlog);
     ipop_routes_free(worker->routes);
     g_hash_table_unref(worker->sessions);
     g_ptr_array_unref(worker->timed);
