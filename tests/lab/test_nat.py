@@ -164,6 +164,9 @@ class Grid(LabTest):
             node.start()
         self.connect_all(nodes)
         for kind, node in nodes.items():
-            wait_for(lambda: f"{kind} is {grid.NAT[kind]}: {node.local()['_nat']}", lambda: node.local()["_nat"] == grid.NAT[kind])
+            mapping = grid.NAT[kind].split("/")[0]
+            wait_for(lambda: f"{kind} is {mapping}: {node.local()['_nat']}", lambda: node.local()["_nat"].split("/")[0] == mapping)
+            if node.local()["_nat"] != grid.NAT[kind]:  # an answer that is lost looks like one that was filtered
+                self.say(f"{kind} took itself for {node.local()['_nat']}")
         for line in grid.table([self.result(nodes[a], nodes[b], (a, b)) for a, b in self.pairs]):
             self.say(line)
