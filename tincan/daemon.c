@@ -246,8 +246,24 @@ static unsigned data_threads(void) {
     return CPU_COUNT(&cpus) <= 2 ? 1 : (unsigned)CPU_COUNT(&cpus) - 1;
 }
 
+static void steer(void *tun, int family, const uint8_t *address, unsigned queue) {
+    ipop_tun_steer(tun, family, address, queue);
+}
+
+static void mark(void *tun, const void *bytes, size_t n) {
+    ipop_tun_mark(tun, bytes, n);
+}
+
 static IpopTunnel *start_tunnel(IpopDaemon *daemon, const IpopTunnelEvents *events, GError **error) {
-    IpopTunnelDevice device = {ipop_tun_fd(daemon->tun), ipop_tun_vnet(daemon->tun), ipop_tun_uso(daemon->tun)};
+    IpopTun *tun = daemon->tun;
+    IpopTunnelDevice device = {.queues = MIN(ipop_tun_queues(tun), IPOP_TUNNEL_QUEUES_MAX),
+                               .vnet = ipop_tun_vnet(tun),
+                               .join_udp = ipop_tun_uso(tun),
+                               .steer = steer,
+                               .mark = mark,
+                               .user = tun};
+    for (unsigned i = 0; i < device.queues; i++)
+        device.fd[i] = ipop_tun_fd(tun, i);
     return ipop_tunnel_new(&device, data_threads(), events, daemon, error);
 }
 

@@ -1,4 +1,4 @@
-/* refuse [segment] [mmsg] [gro] [steer] [uso] [vnet] -- PROGRAM [ARGUMENT...]: runs a program on a kernel that refuses these
+/* refuse [segment] [mmsg] [gro] [steer] [uso] [vnet] [bpf] -- PROGRAM [ARGUMENT...]: runs a program on a kernel that refuses these
  * (tests/unit/refuse.h). It keeps this process's id; the supervisor is another process, which ends when it does. */
 #include "tests/unit/refuse.h"
 
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 static unsigned refusal(const char *name) {
-    static const char *const names[] = {"segment", "mmsg", "gro", "steer", "uso", "vnet"};
+    static const char *const names[] = {"segment", "mmsg", "gro", "steer", "uso", "vnet", "bpf"};
     for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0)
             return 1u << i;

@@ -48,6 +48,11 @@ class Fallback(LabTest):
         lines = node.ns.run("ethtool", "-k", "ipop").stdout.splitlines()
         return next(line for line in lines if line.strip().startswith(f"{kind}:")).split()[1] == "on"
 
+    def queues(self, node):
+        """How many queues the node's device has been opened with."""
+        return sum(os.readlink(f"/proc/{node.tincan.pid}/fd/{fd}") == "/dev/net/tun"
+                   for fd in os.listdir(f"/proc/{node.tincan.pid}/fd"))
+
     def test_nothing_refused(self):
         """without any of that it is fast (else the other tests prove nothing)"""
         self.pair()
@@ -92,9 +97,15 @@ class Fallback(LabTest):
         self.assertFalse(self.segments(self.a, "tcp-segmentation-offload"))
         self.carry(4)
 
+    def test_no_bpf(self):
+        """no program that steers to queues: a TUN device with one"""
+        self.pair("bpf")
+        self.assertEqual([self.queues(node) for node in (self.a, self.b)], [1, 16])
+        self.carry()
+
     def test_nothing_at_all(self):
         """all of that at both ends (but sendmmsg, which GLib can't do without)"""
-        self.pair("segment", "gro", "steer", "uso", "vnet", both=True)
+        self.pair("segment", "gro", "steer", "uso", "vnet", "bpf", both=True)
         self.carry(2)
 
     def test_no_offload(self):

@@ -32,6 +32,7 @@ enum {
     REFUSE_STEER = 8,   /* SO_ATTACH_REUSEPORT_CBPF: EPERM */
     REFUSE_USO = 16,    /* TUNSETOFFLOAD with USO: EINVAL, before Linux 6.2 */
     REFUSE_VNET = 32,   /* TUNSETIFF with IFF_VNET_HDR: EINVAL */
+    REFUSE_BPF = 64,    /* bpf(2): EPERM, as in a container */
 };
 
 #define REFUSE_TUN_USO 0x60
@@ -49,6 +50,8 @@ enum {
 static inline int refuse_install(unsigned what) {
     struct sock_filter code[] = {
         REFUSE_LOAD(nr),
+        REFUSE_UNLESS(__NR_bpf, 1),
+        REFUSE_ERROR(REFUSE_BPF, what, EPERM),
         REFUSE_UNLESS(__NR_sendmsg, 1),
         REFUSE_RETURN(what & REFUSE_SEGMENT ? SECCOMP_RET_USER_NOTIF : SECCOMP_RET_ALLOW),
         REFUSE_UNLESS(__NR_sendmmsg, 1),

@@ -129,7 +129,7 @@ static void test_glued(void) {
     uint8_t got[2000];
     OnePeer one;
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, tun), ==, 0);
-    one_peer_open(&one, &(IpopTunnelDevice){.fd = tun[1]}, ipop_fast_path(fast, "10.99.0.1", ntohs(there.sin_port)), "10.0.0.2", "");
+    one_peer_open(&one, &(IpopTunnelDevice){.fd = {tun[1]}, .queues = 1}, ipop_fast_path(fast, "10.99.0.1", ntohs(there.sin_port)), "10.0.0.2", "");
     g_assert_cmpint(joins(one.path->fd), ==, 1);
     send_glued(&one, from, 3);
     ONE_PEER_WAIT(one_peer_drops(&one, IPOP_DROP_MALFORMED) == 1);
@@ -156,6 +156,7 @@ static void test_glued(void) {
 
 typedef struct {
     bool vnet, uso;
+    unsigned queues;
 } Device;
 
 static void open_device(void *data) {
@@ -163,7 +164,7 @@ static void open_device(void *data) {
     g_autoptr(GError) error = NULL;
     IpopTun *tun = ipop_tun_open("ipopfall", &error);
     g_assert_no_error(error);
-    *device = (Device){ipop_tun_vnet(tun), ipop_tun_uso(tun)};
+    *device = (Device){ipop_tun_vnet(tun), ipop_tun_uso(tun), ipop_tun_queues(tun)};
     ipop_tun_close(tun);
 }
 
@@ -171,10 +172,18 @@ static void test_device(void) {
     Device device;
     with_refused(REFUSE_VNET, open_device, &device);
     g_assert_false(device.vnet || device.uso);
+    g_assert_cmpuint(device.queues, ==, IPOP_TUN_QUEUES);
     with_refused(REFUSE_USO, open_device, &device);
     g_assert_true(device.vnet && !device.uso);
+    with_refused(REFUSE_BPF, open_device, &device);
+    g_assert_true(device.vnet);
+    g_assert_cmpuint(device.queues, ==, 1);
+    with_refused(REFUSE_BPF | REFUSE_VNET, open_device, &device);
+    g_assert_false(device.vnet);
+    g_assert_cmpuint(device.queues, ==, 1);
     with_refused(0, open_device, &device);
     g_assert_true(device.vnet);
+    g_assert_cmpuint(device.queues, ==, IPOP_TUN_QUEUES);
 }
 
 int main(int argc, char **argv) {

@@ -104,7 +104,7 @@ static void test_device_lies(void) {
     g_autofree uint8_t *buffer = g_malloc(IPOP_VNET_HEADER + PACKET_MAX);
     unsigned carried = 0, dropped = 0;
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, tun), ==, 0);
-    one_peer_open(&one, &(IpopTunnelDevice){.fd = tun[1], .vnet = true, .join_udp = true}, &sink->base, PEER4, PEER6);
+    one_peer_open(&one, &(IpopTunnelDevice){.fd = {tun[1]}, .queues = 1, .vnet = true, .join_udp = true}, &sink->base, PEER4, PEER6);
     for (unsigned i = 0; i < ROUNDS; i++) {
         size_t n = make_lie(buffer);
         uint64_t drops = one_peer_all_drops(&one);
@@ -172,7 +172,7 @@ static void test_peer_lies(void) {
     Sink *sink = sink_new(&one);
     Shape flows[FLOWS];
     uint8_t frame[2048];
-    IpopTunnelDevice device = {.fd = ipop_tun_fd(tun), .vnet = ipop_tun_vnet(tun), .join_udp = ipop_tun_uso(tun)};
+    IpopTunnelDevice device = {.fd = {ipop_tun_fd(tun, 0)}, .queues = 1, .vnet = ipop_tun_vnet(tun), .join_udp = ipop_tun_uso(tun)};
     one_peer_open(&one, &device, &sink->base, PEER4, PEER6);
     for (unsigned i = 0; i < FLOWS; i++)
         shape_random(&flows[i]);
@@ -200,7 +200,7 @@ static void test_peer_costs(void) {
     Shape flow = {.ttl = 64, .flags = 0x10, .df = true, .sport = 1, .dport = 2, .host = 1, .payload = 1};
     uint8_t frame[2048], got[65536];
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, tun), ==, 0);
-    one_peer_open(&one, &(IpopTunnelDevice){.fd = tun[1], .vnet = true, .join_udp = true}, &sink->base, PEER4, PEER6);
+    one_peer_open(&one, &(IpopTunnelDevice){.fd = {tun[1]}, .queues = 1, .vnet = true, .join_udp = true}, &sink->base, PEER4, PEER6);
     for (unsigned i = 0; i < ROUNDS / 4; i++) {
         size_t in = 0, out = 0;
         ssize_t n;
@@ -247,7 +247,7 @@ static void test_trains_of_rubbish(void) {
     uint64_t expected = 0;
     OnePeer one;
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, tun), ==, 0);
-    one_peer_open(&one, &(IpopTunnelDevice){.fd = tun[1]}, ipop_fast_path(fast, "10.99.0.1", there), PEER4, "");
+    one_peer_open(&one, &(IpopTunnelDevice){.fd = {tun[1]}, .queues = 1}, ipop_fast_path(fast, "10.99.0.1", there), PEER4, "");
     memset(train, IPOP_WIRE_DATA, 65507); /* an index that nobody has, or too short to have one */
     for (unsigned i = 0; i < G_N_ELEMENTS(trains); i++)
         expected += from->send(from, train, trains[i].n, trains[i].segment);

@@ -45,7 +45,7 @@ static void set_up(Fixture *f, gconstpointer data) {
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, f->tun), ==, 0);
     IpopPath *path = ipop_fast_path(f->fast, "127.0.0.1", ntohs(f->at[0].sin_port));
     path->burst = IPOP_TRAIN_SEGMENTS;
-    one_peer_open(&f->one, &(IpopTunnelDevice){.fd = f->tun[1]}, path, "10.0.0.2", "");
+    one_peer_open(&f->one, &(IpopTunnelDevice){.fd = {f->tun[1]}, .queues = 1}, path, "10.0.0.2", "");
 }
 
 static void tear_down(Fixture *f, gconstpointer data) {

@@ -94,10 +94,10 @@ static void test_open(void) {
     IpopTun *tun = open_tun();
     g_assert_cmpstr(ipop_tun_name(tun), ==, NAME);
     g_assert_cmpint(ipop_tun_ifindex(tun), ==, (int)if_nametoindex(NAME));
-    g_assert_true(fcntl(ipop_tun_fd(tun), F_GETFL) & O_NONBLOCK);
-    g_assert_true(fcntl(ipop_tun_fd(tun), F_GETFD) & FD_CLOEXEC);
+    g_assert_true(fcntl(ipop_tun_fd(tun, 0), F_GETFL) & O_NONBLOCK);
+    g_assert_true(fcntl(ipop_tun_fd(tun, 0), F_GETFD) & FD_CLOEXEC);
     char byte;
-    g_assert_cmpint(read(ipop_tun_fd(tun), &byte, 1), ==, -1); /* nothing there, and no waiting */
+    g_assert_cmpint(read(ipop_tun_fd(tun, 0), &byte, 1), ==, -1); /* nothing there, and no waiting */
     ipop_tun_close(tun);
     g_assert_cmpint((int)if_nametoindex(NAME), ==, 0);
     ipop_tun_close(NULL);
@@ -150,7 +150,7 @@ static void test_configure(void) {
     g_assert_cmpint(sendto(fd, "x", 1, 0, (struct sockaddr *)&address, sizeof address), ==, 1);
     uint8_t packet[128];
     g_assert_true(ipop_tun_vnet(tun));
-    g_assert_cmpint(read(ipop_tun_fd(tun), packet, sizeof packet), ==, IPOP_VNET_HEADER + 40 + 8 + 1);
+    g_assert_cmpint(read(ipop_tun_fd(tun, 0), packet, sizeof packet), ==, IPOP_VNET_HEADER + 40 + 8 + 1);
     g_assert_cmphex(packet[IPOP_VNET_HEADER] >> 4, ==, 6);
     close(fd);
 
@@ -169,6 +169,79 @@ static void test_configure(void) {
     assert_addresses(AF_INET, "");
     assert_addresses(AF_INET6, "");
     ipop_tun_close(tun);
+}
+
+/* From the host, a datagram of one byte to there. */
+static void send_to(const char *host) {
+    struct sockaddr_storage to = {.ss_family = strchr(host, ':') ? AF_INET6 : AF_INET};
+    struct sockaddr_in *in4 = (struct sockaddr_in *)&to;
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&to;
+    in4->sin_port = htons(9); /* at the same place as sin6_port */
+    g_assert_cmpint(inet_pton(to.ss_family, host, to.ss_family == AF_INET6 ? (void *)&in6->sin6_addr : (void *)&in4->sin_addr), ==, 1);
+    int fd = socket(to.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    g_assert_cmpint(sendto(fd, "x", 1, 0, (struct sockaddr *)&to, to.ss_family == AF_INET6 ? sizeof *in6 : sizeof *in4), ==, 1);
+    close(fd);
+}
+
+/* The one queue that has something, which is taken. */
+static int queue_with_packet(IpopTun *tun, uint8_t *ret_packet, size_t room) {
+    int found = -1;
+    for (unsigned i = 0; i < ipop_tun_queues(tun); i++)
+        if (read(ipop_tun_fd(tun, i), ret_packet, room) > 0) {
+            g_assert_cmpint(found, ==, -1);
+            found = (int)i;
+        }
+    return found;
+}
+
+static void test_queues(void) {
+    IpopTun *tun = open_tun();
+    uint8_t packet[256], address[16];
+    g_assert_cmpuint(ipop_tun_queues(tun), ==, IPOP_TUN_QUEUES);
+    configure(tun, "10.9.0.1", 24, "fd09::1", 64, 1400);
+    for (int i = 2; i < 60; i++) {
+        g_autofree char *ip4 = g_strdup_printf("10.9.0.%d", i), *ip6 = g_strdup_printf("fd09::%d", i);
+        send_to(ip4);
+        g_assert_cmpint(queue_with_packet(tun, packet, sizeof packet), ==, 0);
+        inet_pton(AF_INET, ip4, address);
+        ipop_tun_steer(tun, AF_INET, address, (unsigned)i % IPOP_TUN_QUEUES);
+        inet_pton(AF_INET6, ip6, address);
+        ipop_tun_steer(tun, AF_INET6, address, (unsigned)(i + 1) % IPOP_TUN_QUEUES);
+        send_to(ip4);
+        g_assert_cmpint(queue_with_packet(tun, packet, sizeof packet), ==, i % IPOP_TUN_QUEUES);
+        send_to(ip6);
+        g_assert_cmpint(queue_with_packet(tun, packet, sizeof packet), ==, (i + 1) % IPOP_TUN_QUEUES);
+    }
+    for (uint8_t i = 0; i < IPOP_TUN_QUEUES; i++) {
+        const uint8_t marker[] = {0, i, 77};
+        ipop_tun_mark(tun, marker, sizeof marker);
+        g_assert_cmpint(queue_with_packet(tun, packet, sizeof packet), ==, i);
+        g_assert_cmpint(memcmp(packet + IPOP_VNET_HEADER, marker, sizeof marker), ==, 0);
+    }
+    ipop_tun_close(tun);
+}
+
+/* A device that was made by hand has one queue. */
+static void test_made_by_hand(void) {
+    const char *const argv[] = {"ip", "tuntap", "add", "mode", "tun", "name", NAME, NULL};
+    const char *const undo[] = {"ip", "link", "delete", NAME, NULL};
+    int status = -1;
+    if (!g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, &status, NULL)) {
+        g_test_skip("no program \"ip\" to make the device with");
+        return;
+    }
+    g_assert_cmpint(status, ==, 0);
+    IpopTun *tun = open_tun();
+    uint8_t packet[256];
+    g_assert_cmpuint(ipop_tun_queues(tun), ==, 1);
+    configure(tun, "10.9.0.1", 24, "", 0, 1400);
+    ipop_tun_steer(tun, AF_INET, (const uint8_t[]){10, 9, 0, 2}, 3);
+    send_to("10.9.0.2");
+    g_assert_cmpint(queue_with_packet(tun, packet, sizeof packet), ==, 0);
+    g_assert_null(ipop_tun_open(NAME, NULL));
+    ipop_tun_close(tun);
+    g_assert_true(g_spawn_sync(NULL, (char **)undo, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, &status, NULL));
+    g_assert_cmpint(status, ==, 0);
 }
 
 /* What others did to the device in the meantime is put right. */
@@ -351,6 +424,8 @@ int main(int argc, char **argv) {
     g_test_add_func("/tun/busy", test_busy);
     g_test_add_func("/tun/bad-names", test_bad_names);
     g_test_add_func("/tun/configure", test_configure);
+    g_test_add_func("/tun/queues", test_queues);
+    g_test_add_func("/tun/made-by-hand", test_made_by_hand);
     g_test_add_func("/tun/repair", test_repair);
     g_test_add_func("/tun/host-mtu", test_host_mtu);
     g_test_add_func("/tun/no-ip6", test_no_ip6);

@@ -197,7 +197,8 @@ static void node_start(TwinNode *node, const uint8_t peer_key[static IPOP_KEY_BY
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, pair), ==, 0);
     node->tun = pair[0];
     node->tun_inner = pair[1];
-    node->tunnel = ipop_tunnel_new(&(IpopTunnelDevice){node->tun_inner, vnet, vnet}, threads(), &events, node, NULL);
+    node->tunnel = ipop_tunnel_new(&(IpopTunnelDevice){.fd = {node->tun_inner}, .queues = 1, .vnet = vnet, .join_udp = vnet}, threads(),
+                                   &events, node, NULL);
     g_assert_nonnull(node->tunnel);
     node->bystander = ipop_tunnel_add_peer(node->tunnel, NULL);
     node->env = (IpopLinkEnv){

@@ -3,14 +3,19 @@
 #include "tincan/base/error.h"
 #include "tincan/packet/vnet.h"
 #include "tincan/tun/netlink.h"
+#include "tincan/tun/steer.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ethtool.h>
+#include <linux/if_packet.h>
 #include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define TUN_NODE "/dev/net/tun"
@@ -25,9 +30,13 @@
 
 struct IpopTun {
     char name[IFNAMSIZ];
-    int fd;
+    int fd[IPOP_TUN_QUEUES];
+    unsigned queues;
+    IpopSteer *steer;
+    int marker; /* -1: there is none */
+    int flags; /* as given to TUNSETIFF */
     int ifindex;
-    bool vnet, uso;
+    bool uso;
     IpopNetlink *netlink;
     IpopTunConfig set; /* the addresses the device has from us */
 };
@@ -74,15 +83,43 @@ static int open_node(GError **error) {
     return -1;
 }
 
-static bool attach_with(int fd, const char *name, short flags) {
-    struct ifreq request = {.ifr_flags = flags};
+static bool is_tun(const char *name) {
+    struct ethtool_drvinfo driver = {.cmd = ETHTOOL_GDRVINFO};
+    struct ifreq request = {.ifr_data = (void *)&driver};
+    g_strlcpy(request.ifr_name, name, sizeof request.ifr_name);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), e = errno;
+    bool is = fd >= 0 && ioctl(fd, SIOCETHTOOL, &request) == 0 && strcmp(driver.bus_info, "tun") == 0;
+    if (fd >= 0)
+        close(fd);
+    errno = e;
+    return is;
+}
+
+static bool attach_with(int fd, const char *name, int flags) {
+    struct ifreq request = {.ifr_flags = (short)flags};
     g_strlcpy(request.ifr_name, name, sizeof request.ifr_name);
     return ioctl(fd, TUNSETIFF, &request) == 0;
 }
 
-static bool attach(int fd, const char *name, bool *ret_vnet, GError **error) {
-    *ret_vnet = attach_with(fd, name, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR);
-    if (*ret_vnet || (errno == EINVAL && attach_with(fd, name, IFF_TUN | IFF_NO_PI)))
+/* With several queues only a device of our own: to another ipop-tincan's we would be one more reader. One that was made by
+ * hand has a single queue. */
+static bool attach_any(IpopTun *tun, int fd) {
+    static const int ways[] = {IFF_TUN_EXCL | IFF_MULTI_QUEUE | IFF_VNET_HDR, IFF_TUN_EXCL | IFF_MULTI_QUEUE, IFF_VNET_HDR, 0};
+    for (unsigned i = tun->steer ? 0 : 2; i < G_N_ELEMENTS(ways); i++) {
+        tun->flags = IFF_TUN | IFF_NO_PI | (ways[i] & ~IFF_TUN_EXCL);
+        if (attach_with(fd, tun->name, tun->flags | ways[i]))
+            return true;
+        if (errno != EINVAL && (errno != EBUSY || i >= 2))
+            return false;
+    }
+    if (is_tun(tun->name))
+        errno = EBUSY; /* another one's, with several queues */
+    return false;
+}
+
+static bool attach(IpopTun *tun, int fd, GError **error) {
+    const char *name = tun->name;
+    if (attach_any(tun, fd))
         return true;
     switch (errno) {
     case EPERM:
@@ -106,14 +143,47 @@ static bool attach(int fd, const char *name, bool *ret_vnet, GError **error) {
 
 /* Super-packets, and checksums left to whoever needs them. */
 static void set_offloads(IpopTun *tun) {
-    if (!tun->vnet)
+    if (!ipop_tun_vnet(tun))
         return;
     unsigned tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
     int header = IPOP_VNET_HEADER;
-    ioctl(tun->fd, TUNSETVNETHDRSZ, &header);
-    tun->uso = ioctl(tun->fd, TUNSETOFFLOAD, tcp | TUN_USO4 | TUN_USO6) == 0;
+    ioctl(tun->fd[0], TUNSETVNETHDRSZ, &header);
+    tun->uso = ioctl(tun->fd[0], TUNSETOFFLOAD, tcp | TUN_USO4 | TUN_USO6) == 0;
     if (!tun->uso)
-        ioctl(tun->fd, TUNSETOFFLOAD, tcp);
+        ioctl(tun->fd[0], TUNSETOFFLOAD, tcp);
+}
+
+/* Several queues are of use only when we say what goes where; without, the kernel would choose by flow. */
+static bool open_queues(IpopTun *tun, GError **error) {
+    int fd = open_node(error);
+    if (fd < 0)
+        return false;
+    tun->fd[tun->queues++] = fd;
+    tun->steer = ipop_steer_new();
+    if (!attach(tun, fd, error))
+        return false;
+    if (!(tun->flags & IFF_MULTI_QUEUE) || !ipop_steer_attach(tun->steer, fd))
+        return true;
+    while (tun->queues < IPOP_TUN_QUEUES && (fd = open_node(NULL)) >= 0) {
+        if (!attach_with(fd, tun->name, tun->flags)) {
+            close(fd);
+            break;
+        }
+        tun->fd[tun->queues++] = fd;
+    }
+    return true;
+}
+
+/* Past any queueing discipline, and past whoever listens: what goes in there is no traffic. */
+static int open_marker(int ifindex) {
+    struct sockaddr_ll device = {.sll_family = AF_PACKET, .sll_ifindex = ifindex};
+    int on = 1, fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof on) == 0 &&
+        bind(fd, (struct sockaddr *)&device, sizeof device) == 0)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
 }
 
 IpopTun *ipop_tun_open(const char *name, GError **error) {
@@ -122,14 +192,10 @@ IpopTun *ipop_tun_open(const char *name, GError **error) {
                     "\"%s\" can't be the name of a device: give 1 to 15 letters, digits, '-' or '_'", name);
         return NULL;
     }
-    int fd = open_node(error);
-    if (fd < 0)
-        return NULL;
-
     IpopTun *tun = g_new0(IpopTun, 1);
-    tun->fd = fd;
+    tun->marker = -1;
     g_strlcpy(tun->name, name, sizeof tun->name);
-    tun->netlink = attach(fd, name, &tun->vnet, error) ? ipop_netlink_open(error) : NULL;
+    tun->netlink = open_queues(tun, error) ? ipop_netlink_open(error) : NULL;
     if (!tun->netlink) {
         ipop_tun_close(tun);
         return NULL;
@@ -142,6 +208,7 @@ IpopTun *ipop_tun_open(const char *name, GError **error) {
         return NULL;
     }
     set_offloads(tun);
+    tun->marker = open_marker(tun->ifindex);
     return tun;
 }
 
@@ -192,6 +259,7 @@ bool ipop_tun_configure(IpopTun *tun, const IpopTunConfig *config, bool *ret_no_
         return set_failed(error, tun, "the MTU", -EINVAL);
     /* Before the device comes up for the first time; there is nothing to be done when the kernel refuses. */
     ipop_netlink_no_link_local(tun->netlink, tun->ifindex);
+    ipop_netlink_no_discipline(tun->netlink, tun->ifindex);
     int e = ipop_netlink_set_link(tun->netlink, tun->ifindex, config->mtu, TX_QUEUE_LENGTH, true);
     if (e < 0)
         return set_failed(error, tun, "the MTU", e);
@@ -222,12 +290,26 @@ int ipop_tun_set_host_mtu(IpopTun *tun, int family, const char *host, unsigned m
     return ipop_netlink_set_route(tun->netlink, tun->ifindex, family, address, has_source ? source : NULL, mtu);
 }
 
-int ipop_tun_fd(const IpopTun *tun) {
-    return tun->fd;
+unsigned ipop_tun_queues(const IpopTun *tun) {
+    return tun->queues;
+}
+
+int ipop_tun_fd(const IpopTun *tun, unsigned queue) {
+    return tun->fd[queue];
+}
+
+void ipop_tun_mark(IpopTun *tun, const void *bytes, size_t n) {
+    ssize_t sent = send(tun->marker, bytes, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)sent;
+}
+
+void ipop_tun_steer(IpopTun *tun, int family, const uint8_t *address, unsigned queue) {
+    if (tun->queues > 1)
+        ipop_steer_set(tun->steer, family, address, (uint8_t)queue);
 }
 
 bool ipop_tun_vnet(const IpopTun *tun) {
-    return tun->vnet;
+    return tun->flags & IFF_VNET_HDR;
 }
 
 bool ipop_tun_uso(const IpopTun *tun) {
@@ -246,6 +328,10 @@ void ipop_tun_close(IpopTun *tun) {
     if (!tun)
         return;
     ipop_netlink_close(tun->netlink);
-    close(tun->fd);
+    ipop_steer_free(tun->steer);
+    if (tun->marker >= 0)
+        close(tun->marker);
+    for (unsigned i = 0; i < tun->queues; i++)
+        close(tun->fd[i]);
     g_free(tun);
 }

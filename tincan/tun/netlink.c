@@ -7,6 +7,7 @@
 #include <libmnl/libmnl.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
+#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sys/socket.h>
@@ -100,6 +101,19 @@ int ipop_netlink_no_link_local(IpopNetlink *netlink, int ifindex) {
     mnl_attr_put_u8(message, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
     mnl_attr_nest_end(message, ip6);
     mnl_attr_nest_end(message, families);
+    return request(netlink, message);
+}
+
+int ipop_netlink_no_discipline(IpopNetlink *netlink, int ifindex) {
+    char buffer[REQUEST_MAX];
+    struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
+    message->nlmsg_type = RTM_NEWQDISC;
+    message->nlmsg_flags = NLM_F_CREATE | NLM_F_REPLACE;
+    struct tcmsg *info = mnl_nlmsg_put_extra_header(message, sizeof *info);
+    info->tcm_family = AF_UNSPEC;
+    info->tcm_ifindex = ifindex;
+    info->tcm_parent = TC_H_ROOT;
+    mnl_attr_put_strz(message, TCA_KIND, "noqueue");
     return request(netlink, message);
 }
 

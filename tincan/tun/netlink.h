@@ -15,6 +15,11 @@ void ipop_netlink_close(IpopNetlink *netlink);
 int ipop_netlink_set_link(IpopNetlink *netlink, int ifindex, unsigned mtu, unsigned txqueuelen, bool up);
 /* How many segments one super-packet given to the device may have. */
 int ipop_netlink_set_segments(IpopNetlink *netlink, int ifindex, unsigned segments);
+
+/* Takes away the queueing discipline, of which a device with several queues would have one for each of 256. A TUN device never
+ * makes one wait, so nothing is lost. */
+int ipop_netlink_no_discipline(IpopNetlink *netlink, int ifindex);
+
 int ipop_netlink_add_address(IpopNetlink *netlink, int ifindex, int family, const void *address, unsigned prefix);
 int ipop_netlink_remove_address(IpopNetlink *netlink, int ifindex, int family, const void *address, unsigned prefix);
 

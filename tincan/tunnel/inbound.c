@@ -1,20 +1,14 @@
-/* inbound.c - path -> session -> source check -> tun.
- *
- * A train is opened datagram by datagram in place, and the packets are joined again on their way to the device. */
+/* inbound.c - session -> source check -> tun. A datagram is opened in place, and the packets are joined again on their way to the
+ * device. */
 #include "tincan/packet/ip.h"
 #include "tincan/tunnel/internal.h"
 
-#include <errno.h>
-#include <netinet/udp.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-#define BURST 4 /* calls per wake-up and socket, so that the others are not kept waiting */
-
 void ipop_inbound_write(IpopWorker *worker, const uint8_t *buffer, size_t n) {
-    if (write(worker->tunnel->device.fd, buffer, n) < 0)
+    if (write(worker->device, buffer, n) < 0)
         ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_DEVICE]);
 }
 
@@ -150,8 +144,7 @@ static IpopDrop cause_of(IpopOpenResult result) {
     }
 }
 
-/* True when it was the newest so far under the current keys. */
-static bool open_datagram(IpopWorker *worker, uint8_t *datagram, size_t n) {
+bool ipop_inbound_open(IpopWorker *worker, uint8_t *datagram, size_t n) {
     if (n < IPOP_WIRE_DATA_OVERHEAD || datagram[0] != IPOP_WIRE_DATA) {
         ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_MALFORMED]);
         return false;
@@ -187,70 +180,5 @@ static bool open_datagram(IpopWorker *worker, uint8_t *datagram, size_t n) {
 }
 
 void ipop_inbound_datagram(void *context, uint8_t *datagram, size_t n) {
-    open_datagram(context, datagram, n);
-}
-
-/* --- a path's own socket --- */
-
-/* Not the negotiator's, unless GRO glued one of its packets to a train: it is lost, and must not happen again. */
-static bool dispatch(IpopWorker *worker, IpopListener *listener, uint8_t *datagram, size_t n) {
-    if (datagram[0] == IPOP_WIRE_DATA)
-        return open_datagram(worker, datagram, n);
-    if (datagram[0] == IPOP_WIRE_INIT || datagram[0] == IPOP_WIRE_RESPONSE || datagram[0] == IPOP_WIRE_COOKIE)
-        ipop_tunnel_tell_handshake(listener, datagram, n);
-    else
-        ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_MALFORMED]);
-    return false;
-}
-
-static size_t segment_of(struct msghdr *message, size_t n) {
-    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(message); cmsg; cmsg = CMSG_NXTHDR(message, cmsg)) {
-        if (cmsg->cmsg_level != IPPROTO_UDP || cmsg->cmsg_type != UDP_GRO)
-            continue;
-        int size;
-        memcpy(&size, CMSG_DATA(cmsg), sizeof size);
-        return size > 0 ? (size_t)size : n;
-    }
-    return n;
-}
-
-static void take_train(IpopWorker *worker, IpopListener *listener, uint8_t *train, size_t n, size_t segment,
-                       const IpopPathSource *from) {
-    bool newest = false;
-    for (size_t at = 0; at < n; at += segment) {
-        if (train[at] < IPOP_WIRE_INIT && at > 0)
-            listener->path->unglue(listener->path);
-        newest |= dispatch(worker, listener, train + at, MIN(segment, n - at));
-    }
-    /* Not by a path that the peer is to leave, or has left. */
-    if (newest && listener->path == listener->peer->path)
-        ipop_roam_heard(worker, listener->peer, from, n);
-}
-
-bool ipop_inbound_run(IpopWorker *worker, IpopListener *listener) {
-    struct mmsghdr messages[IPOP_RECEIVE_TRAINS];
-    struct iovec vectors[IPOP_RECEIVE_TRAINS];
-    IpopPathSource from[IPOP_RECEIVE_TRAINS];
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } controls[IPOP_RECEIVE_TRAINS];
-    int got = IPOP_RECEIVE_TRAINS;
-    for (unsigned i = 0; i < BURST && got == IPOP_RECEIVE_TRAINS; i++) {
-        for (unsigned m = 0; m < IPOP_RECEIVE_TRAINS; m++) {
-            vectors[m] = (struct iovec){worker->received[m], IPOP_RECEIVE_BYTES};
-            messages[m].msg_hdr = (struct msghdr){.msg_name = &from[m],
-                                                  .msg_namelen = sizeof from[m],
-                                                  .msg_iov = &vectors[m],
-                                                  .msg_iovlen = 1,
-                                                  .msg_control = &controls[m],
-                                                  .msg_controllen = sizeof controls[m].bytes};
-        }
-        got = recvmmsg(listener->path->fd, messages, IPOP_RECEIVE_TRAINS, MSG_DONTWAIT, NULL);
-        for (int m = 0; m < got; m++) {
-            size_t n = messages[m].msg_len;
-            take_train(worker, listener, worker->received[m], n, segment_of(&messages[m].msg_hdr, n), &from[m]);
-        }
-    }
-    return got == IPOP_RECEIVE_TRAINS;
+    ipop_inbound_open(context, datagram, n);
 }

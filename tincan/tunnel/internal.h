@@ -1,14 +1,15 @@
 /* internal.h - what the data threads work with. Included by tunnel/ alone.
  *
  * A worker is one data thread and all that it needs for a packet; no other thread touches it, unless marked otherwise. Each
- * peer is one worker's, and so are its paths, sessions and counters. The first worker reads the device, and hands what is
- * for another worker's peers over by that one's queue. */
+ * peer is one worker's, and so are its paths, sessions and counters. A worker reads some of the device's queues, and hands what
+ * is for another worker's peers over by that one's queue. */
 #pragma once
 
 #include "tincan/packet/coalesce.h"
 #include "tincan/packet/icmp.h"
 #include "tincan/packet/segment.h"
 #include "tincan/route/table.h"
+#include "tincan/tunnel/aqm.h"
 #include "tincan/tunnel/inbox.h"
 #include "tincan/tunnel/pieces.h"
 #include "tincan/tunnel/pmtu.h"
@@ -35,6 +36,8 @@ struct IpopTunnelPeer {
     void *user; /* main thread; NULL once removed */
     IpopTunnel *tunnel;
     IpopWorker *worker;   /* whose it is; never changes */
+    unsigned queue;       /* of the device, by which its packets come; never changes */
+    char ip4[INET_ADDRSTRLEN], ip6[INET6_ADDRSTRLEN]; /* main thread */
     atomic_uint routed;   /* workers that may have routes to it */
     IpopTunnelCounters counters;
     IpopPath *path;
@@ -72,11 +75,28 @@ typedef struct {
     IpopTunnelPeer *peer;
 } IpopTunnelSession;
 
-/* What a worker waits for, besides the device or queue and the inbox: a path's own socket. */
+/* What a worker waits for, besides its queues and the inbox: a path's own socket. */
 typedef struct {
     IpopPath *path; /* one reference */
     IpopTunnelPeer *peer;
+    IpopAqm aqm;
+    uint32_t overflown; /* datagrams that the socket had no room for */
 } IpopListener;
+
+/* A queue of the device's. How long packets wait in it the kernel does not tell: now and then, while it is not empty, a marker
+ * is put in it, which says when that was. */
+typedef struct {
+    int fd;
+    uint8_t number;
+    int64_t marked; /* the last time */
+    IpopAqm aqm;
+} IpopIntake;
+
+typedef struct {
+    uint8_t zero, queue; /* see IpopTunnelDevice */
+    uint64_t key;        /* random: it is ours */
+    int64_t sent;
+} __attribute__((packed)) IpopMarker;
 
 /* Sealed datagrams that leave together: all of one length but the last, all for one peer. */
 typedef struct {
@@ -94,7 +114,11 @@ struct IpopWorker {
     GThread *thread;  /* main thread */
     unsigned peers;   /* main thread: how many are its */
     IpopInbox *inbox; /* what the main thread wants */
-    IpopQueue *queue; /* from the first worker, which has none itself */
+    IpopQueue *queue; /* from the other workers; NULL: there are none */
+    IpopIntake intakes[IPOP_TUNNEL_QUEUES_MAX];
+    unsigned intakes_n;
+    int device; /* to write to */
+    uint64_t marker_key;
     int epoll;
     bool stop;
     int64_t now; /* taken once per wake-up */
@@ -119,6 +143,7 @@ struct IpopTunnel {
     void *user;              /* main thread */
     IpopTunnelCounters counters;
     atomic_uint handshakes; /* on their way to the main thread */
+    unsigned queue_peers[IPOP_TUNNEL_QUEUES_MAX]; /* main thread: how many come by each */
     IpopWorker *workers[IPOP_TUNNEL_THREADS_MAX];
     unsigned workers_n;
 };
@@ -130,18 +155,19 @@ static inline void ipop_count(atomic_uint_least64_t *counter, uint64_t n) {
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
-/* The tunnel's own counters, which every thread writes. */
+/* The tunnel's own counters and IPOP_DROP_QUEUE, which every thread writes. */
 static inline void ipop_count_shared(atomic_uint_least64_t *counter) {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-/* worker.c: makes the tunnel's worker of that number, and starts it. False: what there is of it is to be freed. */
-bool ipop_worker_start(IpopTunnel *tunnel, unsigned number, GError **error);
+/* worker.c: makes the tunnel's worker of that number, of so many, and starts it. False: what there is of it is to be freed. */
+bool ipop_worker_start(IpopTunnel *tunnel, unsigned number, unsigned workers, GError **error);
 void ipop_worker_free(IpopWorker *worker); /* main thread, when it has ended; accepts NULL */
 bool ipop_worker_watch(IpopWorker *worker, int fd, void *what);
 
-/* outbound.c: takes what the device or the queue has, at most a burst. */
-void ipop_outbound_run(IpopWorker *worker);
+/* outbound.c: takes what a queue of the device's has, or what other workers hand over, at most so many packets. */
+void ipop_outbound_run(IpopWorker *worker, IpopIntake *intake, unsigned most);
+void ipop_outbound_run_queue(IpopWorker *worker, unsigned most);
 
 /* Sends what waits in the train. */
 void ipop_outbound_flush(IpopWorker *worker);
@@ -152,14 +178,20 @@ void ipop_outbound_frame(IpopWorker *worker, IpopTunnelPeer *peer, IpopPath *pat
 /* inbound.c: one datagram of type IPOP_WIRE_DATA, changed in place. */
 void ipop_inbound_datagram(void *worker, uint8_t *datagram, size_t n);
 
-/* What a path's socket has, at most a burst. True when there may be more. */
-bool ipop_inbound_run(IpopWorker *worker, IpopListener *listener);
+/* The same; true when it was the newest so far under the peer's current keys. */
+bool ipop_inbound_open(IpopWorker *worker, uint8_t *datagram, size_t n);
 
 /* Gives the device what waits to be joined with more. */
 void ipop_inbound_flush(IpopWorker *worker);
 
 /* Gives the device bytes as it wants them, vnet header and all. */
 void ipop_inbound_write(IpopWorker *worker, const uint8_t *buffer, size_t n);
+
+/* receive.c: lets the path's socket say how long a datagram waited in it, and how many it had no room for. */
+void ipop_receive_prepare(IpopListener *listener);
+
+/* What the socket has, at most so many calls of it. True when there may be more. */
+bool ipop_receive_run(IpopWorker *worker, IpopListener *listener, unsigned most);
 
 /* roam.c: n bytes came from there, with something newer under the current keys than all before, by the peer's own path. */
 void ipop_roam_heard(IpopWorker *worker, IpopTunnelPeer *peer, const IpopPathSource *from, size_t n);

@@ -1,6 +1,8 @@
 /* outbound.c - tun -> route (-> another worker) -> session -> path.
  *
- * A super-packet from the device is cut, and each piece sealed from the device's buffer straight into the train. */
+ * A super-packet from the device is cut, and each piece sealed from the device's buffer straight into the train. Where more
+ * comes than can be sealed and sent, some of it is left out, so that the rest does not wait long (aqm.h). */
+#include "tincan/base/clock.h"
 #include "tincan/packet/ip.h"
 #include "tincan/tunnel/internal.h"
 
@@ -8,8 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BURST 32        /* packets per wake-up, so that the network is not kept waiting */
-#define BIG_READ 20000  /* what is worth a send of its own */
+#define BIG_READ 20000 /* bytes: what is worth a send of its own */
+#define MARKER_INTERVAL (IPOP_SECOND / 200)
+#define SHED_BYTES 64 /* of a packet that is not to be sent: its IP header, or a marker */
 
 /* The interface takes less than it did: what is sealed leaves in fragments, and what follows is shorter. */
 static unsigned send_fragmented(IpopWorker *worker, IpopTrain *train, unsigned done) {
@@ -110,14 +113,6 @@ static IpopTunnelPeer *find_peer(IpopWorker *worker, const uint8_t *packet, size
     return peer;
 }
 
-/* The first worker is the queue's one producer. */
-static void hand_over(IpopWorker *worker, IpopTunnelPeer *peer, const uint8_t *buffer, size_t n) {
-    if (worker->queue)
-        ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_NO_ROUTE]); /* routed anew on its way here */
-    else if (!ipop_queue_push(peer->worker->queue, buffer, n))
-        ipop_count(&peer->counters.drops[IPOP_DROP_QUEUE], 1);
-}
-
 /* From a host behind this node. */
 static bool is_from_another(const IpopWorker *worker, const uint8_t *packet) {
     return packet[0] >> 4 == 4 ? memcmp(packet + 12, &worker->own4, sizeof worker->own4) != 0
@@ -153,7 +148,7 @@ static bool begin_segments(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *bu
 
 /* TCP is cut so that it fits. Of the rest, what is too long is refused if its sender may learn from that, or else goes
  * in pieces. */
-static void seal_all(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *buffer, size_t n) {
+static void seal_all(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *buffer, size_t n, IpopAqm *aqm) {
     IpopSegmenter segments;
     bool refuse, partial;
     if (!begin_segments(worker, peer, buffer, n, &segments, &refuse)) {
@@ -163,6 +158,10 @@ static void seal_all(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *buffer, 
     uint8_t *packet;
     size_t packet_n;
     while (ipop_segment_next(&segments, &packet, &packet_n, &partial)) {
+        if (aqm && !ipop_aqm_is_flooded(aqm) && ipop_aqm_drops(aqm)) {
+            ipop_count_shared(&peer->counters.drops[IPOP_DROP_QUEUE]);
+            continue;
+        }
         uint8_t *frame = packet - 1; /* the segmenter leaves headroom */
         uint8_t flags = partial ? IPOP_FRAME_PARTIAL_CHECKSUM : 0;
         *frame = IPOP_FRAME_PACKET | flags;
@@ -178,39 +177,92 @@ static void seal_all(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *buffer, 
 }
 
 /* A vnet header and a packet, with IPOP_SEGMENT_HEADROOM in front. */
-static void forward(void *context, uint8_t *buffer, size_t n) {
+static void forward(IpopWorker *worker, uint8_t *buffer, size_t n, IpopAqm *aqm) {
+    IpopTunnelPeer *peer = find_peer(worker, buffer + IPOP_VNET_HEADER, n - IPOP_VNET_HEADER);
+    if (!peer)
+        return;
+    if (peer->worker == worker)
+        seal_all(worker, peer, buffer, n, aqm);
+    else if (!ipop_queue_push(peer->worker->queue, buffer, n))
+        ipop_count_shared(&peer->counters.drops[IPOP_DROP_QUEUE]);
+}
+
+static void take_handed(void *context, uint8_t *buffer, size_t n) {
     IpopWorker *worker = context;
     IpopTunnelPeer *peer = find_peer(worker, buffer + IPOP_VNET_HEADER, n - IPOP_VNET_HEADER);
     if (peer && peer->worker == worker)
-        seal_all(worker, peer, buffer, n);
+        seal_all(worker, peer, buffer, n, NULL);
     else if (peer)
-        hand_over(worker, peer, buffer, n);
+        ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_NO_ROUTE]); /* routed anew on its way here */
 }
 
-static void read_device(IpopWorker *worker) {
+void ipop_outbound_run_queue(IpopWorker *worker, unsigned most) {
+    ipop_queue_run(worker->queue, most, worker, take_handed);
+    ipop_outbound_flush(worker);
+}
+
+/* --- the device --- */
+
+/* When the queue is full it is lost, and the next one tells. */
+static void put_marker(IpopWorker *worker, IpopIntake *intake) {
     const IpopTunnelDevice *device = &worker->tunnel->device;
-    uint8_t *buffer = worker->packet + IPOP_SEGMENT_HEADROOM;
-    size_t room = sizeof worker->packet - IPOP_SEGMENT_HEADROOM;
-    /* Without vnet headers an empty one is put in front: a packet like any that needs nothing done. */
-    size_t skip = device->vnet ? 0 : IPOP_VNET_HEADER;
-    for (unsigned i = 0; i < BURST; i++) {
-        memset(buffer, 0, skip);
-        ssize_t n = read(device->fd, buffer + skip, room - skip);
-        if (n < 0 && errno != EINTR)
-            break;
-        if (n < 0)
-            continue;
-        if ((size_t)n + skip > IPOP_VNET_HEADER)
-            forward(worker, buffer, (size_t)n + skip);
-        else
-            ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_MALFORMED]);
-    }
+    IpopMarker marker = {.queue = intake->number, .key = worker->marker_key, .sent = ipop_clock_now()};
+    if (device->mark)
+        device->mark(device->user, &marker, sizeof marker);
+    intake->marked = worker->now;
 }
 
-void ipop_outbound_run(IpopWorker *worker) {
-    if (worker->queue)
-        ipop_queue_run(worker->queue, BURST, worker, forward);
-    else
-        read_device(worker);
+static bool take_marker(const IpopWorker *worker, IpopIntake *intake, const uint8_t *packet, size_t n) {
+    IpopMarker marker;
+    if (packet[0] != 0 || n != sizeof marker)
+        return false;
+    memcpy(&marker, packet, sizeof marker);
+    if (marker.key != worker->marker_key)
+        return false;
+    int64_t now = ipop_clock_now();
+    ipop_aqm_waited(&intake->aqm, now - marker.sent, now);
+    return true;
+}
+
+/* The next packet, at most so many bytes of it, with an empty vnet header in front where the device has none; 0 when there is
+ * none. */
+static size_t read_device(IpopWorker *worker, const IpopIntake *intake, uint8_t *buffer, size_t most) {
+    size_t skip = worker->tunnel->device.vnet ? 0 : IPOP_VNET_HEADER;
+    memset(buffer, 0, skip);
+    ssize_t n;
+    do
+        n = read(intake->fd, buffer + skip, IPOP_VNET_HEADER + most - skip);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? 0 : (size_t)n + skip;
+}
+
+/* Of a packet that is not to be sent, which may not be all there, nothing is kept but whom it would have gone to. */
+static void shed(IpopWorker *worker, const uint8_t *packet) {
+    IpopTunnelPeer *peer = find_peer(worker, packet, IPOP_SEGMENT_PACKET_MAX);
+    if (peer)
+        ipop_count_shared(&peer->counters.drops[IPOP_DROP_QUEUE]);
+}
+
+void ipop_outbound_run(IpopWorker *worker, IpopIntake *intake, unsigned most) {
+    uint8_t *buffer = worker->packet + IPOP_SEGMENT_HEADROOM, *packet = buffer + IPOP_VNET_HEADER;
+    size_t n = 1;
+    for (unsigned i = 0; i < most; i++) {
+        bool drop = ipop_aqm_is_flooded(&intake->aqm) && ipop_aqm_drops(&intake->aqm);
+        n = read_device(worker, intake, buffer, drop ? SHED_BYTES : IPOP_SEGMENT_PACKET_MAX);
+        if (n == 0)
+            break;
+        if (n <= IPOP_VNET_HEADER)
+            ipop_count_shared(&worker->tunnel->counters.drops[IPOP_DROP_MALFORMED]);
+        else if (take_marker(worker, intake, packet, n - IPOP_VNET_HEADER))
+            continue;
+        else if (drop)
+            shed(worker, packet);
+        else
+            forward(worker, buffer, n, &intake->aqm);
+    }
+    if (n == 0)
+        ipop_aqm_waited(&intake->aqm, 0, worker->now);
+    else if (worker->now - intake->marked >= MARKER_INTERVAL)
+        put_marker(worker, intake);
     ipop_outbound_flush(worker);
 }

@@ -1,6 +1,7 @@
 #include "tincan/tunnel/queue.h"
 
 #include <glib.h>
+#include <pthread.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -15,6 +16,7 @@ typedef struct {
 
 struct IpopQueue {
     int event;
+    pthread_mutex_t turn; /* the producers' */
     uint8_t *ring;
     /* Bytes ever taken and put; each has one writer. In cache lines of their own. */
     alignas(64) atomic_size_t head;
@@ -27,6 +29,7 @@ IpopQueue *ipop_queue_new(void) {
         return NULL;
     IpopQueue *queue = g_aligned_alloc0(1, sizeof *queue, alignof(IpopQueue));
     queue->event = event;
+    pthread_mutex_init(&queue->turn, NULL);
     queue->ring = g_aligned_alloc(1, IPOP_QUEUE_BYTES, alignof(Record)); /* pages come as they are used */
     return queue;
 }
@@ -35,6 +38,7 @@ void ipop_queue_free(IpopQueue *queue) {
     if (!queue)
         return;
     close(queue->event);
+    pthread_mutex_destroy(&queue->turn);
     g_aligned_free(queue->ring);
     g_aligned_free(queue);
 }
@@ -49,7 +53,7 @@ static void wake(IpopQueue *queue) {
     (void)n; /* full: then it is readable */
 }
 
-bool ipop_queue_push(IpopQueue *queue, const uint8_t *packet, size_t n) {
+static bool push(IpopQueue *queue, const uint8_t *packet, size_t n) {
     size_t tail = atomic_load_explicit(&queue->tail, memory_order_relaxed);
     size_t used = tail - atomic_load_explicit(&queue->head, memory_order_acquire);
     size_t size = (sizeof(Record) + IPOP_QUEUE_HEADROOM + n + alignof(Record) - 1) / alignof(Record) * alignof(Record);
@@ -68,6 +72,13 @@ bool ipop_queue_push(IpopQueue *queue, const uint8_t *packet, size_t n) {
     if (atomic_load(&queue->head) == tail)
         wake(queue);
     return true;
+}
+
+bool ipop_queue_push(IpopQueue *queue, const uint8_t *packet, size_t n) {
+    pthread_mutex_lock(&queue->turn);
+    bool pushed = push(queue, packet, n);
+    pthread_mutex_unlock(&queue->turn);
+    return pushed;
 }
 
 void ipop_queue_run(IpopQueue *queue, unsigned most, void *context, void (*take)(void *context, uint8_t *packet, size_t n)) {

@@ -1,5 +1,5 @@
-/* queue.h - packets on their way from one data thread to another: in order, copied once, bounded. One producer, one
- * consumer, no lock.
+/* queue.h - packets on their way from other data threads to one: in order, copied once, bounded. Any number of producers, who
+ * take turns, one consumer.
  */
 #pragma once
 
@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What the reader of the device may be ahead of a busy thread: a few milliseconds at full speed. */
+/* What the others may be ahead of a busy thread: a few milliseconds at full speed. */
 #define IPOP_QUEUE_BYTES (4 * 1024 * 1024)
 #define IPOP_QUEUE_HEADROOM 16 /* in front of each packet, for the consumer to write to */
 
@@ -20,7 +20,7 @@ void ipop_queue_free(IpopQueue *queue);
 /* Readable when there is something. */
 int ipop_queue_fd(const IpopQueue *queue);
 
-/* Producer. Copies 1 byte or more; false when there is no room. */
+/* A producer. Copies 1 byte or more; false when there is no room. */
 bool ipop_queue_push(IpopQueue *queue, const uint8_t *packet, size_t n);
 
 /* Consumer: gives at most so many packets to take(), which may change them and the headroom in place. */

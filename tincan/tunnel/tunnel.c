@@ -15,7 +15,7 @@ const char *ipop_drop_name(IpopDrop cause) {
         [IPOP_DROP_NO_LINK] = "no_link",     [IPOP_DROP_SEND] = "send",           [IPOP_DROP_NO_SESSION] = "no_session",
         [IPOP_DROP_FORGED] = "forged",       [IPOP_DROP_REPLAYED] = "replayed",   [IPOP_DROP_EXPIRED] = "expired",
         [IPOP_DROP_SOURCE] = "source",       [IPOP_DROP_DEVICE] = "device",       [IPOP_DROP_QUEUE] = "queue",
-        [IPOP_DROP_TOO_BIG] = "too_big",
+        [IPOP_DROP_LATE] = "late",           [IPOP_DROP_TOO_BIG] = "too_big",
     };
     return names[cause];
 }
@@ -90,7 +90,8 @@ static void run_listen(void *context, void *argument) {
     g_autofree Order *order = argument;
     IpopWorker *worker = context;
     IpopListener *listener = g_new(IpopListener, 1);
-    *listener = (IpopListener){order->path, order->peer};
+    *listener = (IpopListener){.path = order->path, .peer = order->peer};
+    ipop_receive_prepare(listener);
     g_hash_table_insert(worker->listeners, order->path, listener);
     ipop_worker_watch(worker, order->path->fd, order->path);
 }
@@ -236,7 +237,7 @@ IpopTunnel *ipop_tunnel_new(const IpopTunnelDevice *device, unsigned threads, co
     tunnel->user = user;
     threads = CLAMP(threads, 1, IPOP_TUNNEL_THREADS_MAX);
     while (tunnel->workers_n < threads) {
-        bool started = ipop_worker_start(tunnel, tunnel->workers_n, error);
+        bool started = ipop_worker_start(tunnel, tunnel->workers_n, threads, error);
         tunnel->workers_n++;
         if (!started) {
             ipop_tunnel_free(tunnel);
@@ -256,7 +257,6 @@ static void stop_worker(IpopWorker *worker) {
 void ipop_tunnel_free(IpopTunnel *tunnel) {
     if (!tunnel)
         return;
-    /* The first one stops first: it hands over to the others. */
     for (unsigned i = 0; i < tunnel->workers_n; i++)
         stop_worker(tunnel->workers[i]);
     /* Events that were under way still name the tunnel. */
@@ -280,11 +280,24 @@ static IpopWorker *choose_worker(const IpopTunnel *tunnel) {
     return best;
 }
 
+/* Of the worker's queues the one with the fewest, but not the first, where all comes by that is for nobody. */
+static unsigned choose_queue(const IpopTunnel *tunnel, const IpopWorker *worker) {
+    unsigned best = 0;
+    for (unsigned i = 0; i < worker->intakes_n; i++) {
+        unsigned queue = worker->intakes[i].number;
+        if (queue > 0 && (best == 0 || tunnel->queue_peers[queue] < tunnel->queue_peers[best]))
+            best = queue;
+    }
+    return best;
+}
+
 IpopTunnelPeer *ipop_tunnel_add_peer(IpopTunnel *tunnel, void *user) {
     IpopTunnelPeer *peer = g_new0(IpopTunnelPeer, 1);
     peer->tunnel = tunnel;
     peer->worker = choose_worker(tunnel);
     peer->worker->peers++;
+    peer->queue = choose_queue(tunnel, peer->worker);
+    tunnel->queue_peers[peer->queue]++;
     peer->routed = tunnel->workers_n;
     peer->user = user;
     peer->mtu = peer->inner = IPOP_SEGMENT_PACKET_MAX;
@@ -292,9 +305,23 @@ IpopTunnelPeer *ipop_tunnel_add_peer(IpopTunnel *tunnel, void *user) {
     return peer;
 }
 
+/* What the device sends to the peer's addresses comes by that queue. */
+static void steer(const IpopTunnelPeer *peer, unsigned queue) {
+    const IpopTunnelDevice *device = &peer->tunnel->device;
+    uint8_t address[sizeof(struct in6_addr)];
+    if (!device->steer)
+        return;
+    if (inet_pton(AF_INET, peer->ip4, address) == 1)
+        device->steer(device->user, AF_INET, address, queue);
+    if (inet_pton(AF_INET6, peer->ip6, address) == 1)
+        device->steer(device->user, AF_INET6, address, queue);
+}
+
 void ipop_tunnel_remove_peer(IpopTunnelPeer *peer) {
     peer->user = NULL;
     peer->worker->peers--;
+    peer->tunnel->queue_peers[peer->queue]--;
+    steer(peer, 0);
     post_all(peer->tunnel, run_remove_peer, (Order){.peer = peer});
 }
 
@@ -304,8 +331,12 @@ const IpopTunnelCounters *ipop_tunnel_peer_counters(const IpopTunnelPeer *peer) 
 
 void ipop_tunnel_set_addresses(IpopTunnelPeer *peer, const char *ip4, const char *ip6) {
     Order order = {.peer = peer};
-    g_strlcpy(order.ip4, ip4, sizeof order.ip4);
-    g_strlcpy(order.ip6, ip6, sizeof order.ip6);
+    steer(peer, 0);
+    g_strlcpy(peer->ip4, ip4, sizeof peer->ip4);
+    g_strlcpy(peer->ip6, ip6, sizeof peer->ip6);
+    steer(peer, peer->queue);
+    memcpy(order.ip4, peer->ip4, sizeof order.ip4);
+    memcpy(order.ip6, peer->ip6, sizeof order.ip6);
     post_all(peer->tunnel, run_set_addresses, order);
 }
 

@@ -1,13 +1,13 @@
 /* tunnel.h - the data plane proper: threads that carry packets both ways between the TUN device and the peers.
  *
  *   outbound: tun -> route -> session -> path          (outbound.c)
- *   inbound:  path -> session -> source check -> tun   (inbound.c)
+ *   inbound:  path -> session -> source check -> tun   (receive.c, inbound.c)
  *
  * On one or two processors there is one data thread, for both directions. On more, peers are spread over several, and a
- * peer stays with its thread; the first reads the device, and hands over what is for the others' peers (queue.h). Each
- * thread owns its peers' sessions and paths; nothing it needs for a packet is behind a lock. The main thread changes them
- * by commands (inbox.h), is told of events through the main loop, and reads counters, which are atomic. All functions here
- * are the main thread's and, but for ipop_tunnel_sync, return at once.
+ * peer stays with its thread. Each thread reads some of the device's queues, where its peers' packets come by; what comes by
+ * another's is handed over (queue.h). It owns its peers' sessions and paths; nothing it needs for a packet of its own is behind
+ * a lock. The main thread changes them by commands (inbox.h), is told of events through the main loop, and reads counters,
+ * which are atomic. All functions here are the main thread's and, but for ipop_tunnel_sync, return at once.
  */
 #pragma once
 
@@ -35,7 +35,8 @@ typedef enum {
     IPOP_DROP_EXPIRED,    /* under a key past its life */
     IPOP_DROP_SOURCE,     /* authentic, but the inner source address is not that peer's */
     IPOP_DROP_DEVICE,     /* the device took no more */
-    IPOP_DROP_QUEUE,      /* a queue between the threads was full */
+    IPOP_DROP_QUEUE,      /* to a peer: more comes than can be sealed and sent */
+    IPOP_DROP_LATE,       /* from a peer: more comes than can be opened */
     IPOP_DROP_TOO_BIG,    /* longer than the way takes, and not to be cut: its sender is told */
     IPOP_DROP_CAUSES,
 } IpopDrop;
@@ -54,11 +55,20 @@ typedef struct {
     atomic_uint_least64_t mtu;       /* the largest packet that the path takes, not above the device's MTU; 0 unknown */
 } IpopTunnelCounters;
 
+#define IPOP_TUNNEL_QUEUES_MAX 16
+
 /* The TUN device, or what stands for it. */
 typedef struct {
-    int fd;
+    int fd[IPOP_TUNNEL_QUEUES_MAX]; /* what comes from it waits in so many queues; it may be written to any */
+    unsigned queues;
     bool vnet;     /* each packet has a virtio_net_hdr (packet/vnet.h) in front, and may be a super-packet */
     bool join_udp; /* it takes UDP super-packets (Linux 6.2) */
+    /* Packets to that address are to come by that queue. Main thread. NULL: all come by the first. */
+    void (*steer)(void *user, int family, const uint8_t *address, unsigned queue);
+    /* Puts bytes in the queue that the second one names, behind what waits there; the first is 0, as no packet's. It may fail.
+     * Data threads. NULL: there is no such way, and nobody knows how long packets wait. */
+    void (*mark)(void *user, const void *bytes, size_t n);
+    void *user;
 } IpopTunnelDevice;
 
 /* On the main thread, from the main loop. peer is the user pointer of ipop_tunnel_add_peer; no event comes for a peer after
