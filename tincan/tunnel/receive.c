@@ -83,11 +83,12 @@ static void take_train(IpopWorker *worker, IpopListener *listener, uint8_t *trai
         ipop_roam_heard(worker, listener->peer, from, n);
 }
 
-/* By the system's clock, which the kernel notes when a train comes; whoever sets it meanwhile makes us wrong once. */
+/* By the system's clock, which the kernel notes when a train comes. No train waits for a second: that clock has been set. */
 static void look_at_wait(IpopWorker *worker, IpopListener *listener, int64_t came) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    ipop_aqm_waited(&listener->aqm, came ? MAX(microseconds(&now) - came, 0) : 0, worker->now);
+    int64_t waited = microseconds(&now) - came;
+    ipop_aqm_waited(&listener->aqm, waited > 0 && waited < IPOP_SECOND ? waited : 0, worker->now);
 }
 
 bool ipop_receive_run(IpopWorker *worker, IpopListener *listener, unsigned most) {
