@@ -175,7 +175,7 @@ class Load(Moving):
         self.connect(a, b, path="direct")
         self.beat = self.ping(a, b.ip4)
         self.loaded(Iperf(self, a, b, 5201, seconds, "-P", 4), Iperf(self, b, a, 5202, seconds, "-P", 4), moves=3)
-        self.loaded(Iperf(self, a, b, 5203, seconds, "-u", "-l", 64, "-b", "50M"),
+        self.loaded(Iperf(self, a, b, 5203, seconds, "-u", "-l", 64, "-b", "20M"),
                     Iperf(self, b, a, 5204, seconds, "-u", "-l", 1200, "-b", "200M"), moves=1)
         self.beat.wait_replies(5)
         wait_pair(a, b)

@@ -1,11 +1,13 @@
-"""More traffic than can be carried: whose it is loses it, the others do not notice."""
+"""More traffic than can be carried: whose it is loses it, the others do not notice, and nothing waits long."""
 
 import statistics
 import sys
 import time
 
+from lab.bulk import Transfer
 from lab.case import LabTest
 from lab.node import wait_pair
+from lab.traffic import can_ping
 from lab.wait import wait_for
 
 PORT = 7010
@@ -50,8 +52,26 @@ class Flood(LabTest):
                 took.append(1000 * (time.monotonic() - begin))
             sent, received = ping.stop()
             flood.stop()
-        self.say(f"{sent - received} of {sent} pings lost; get_state in {statistics.median(took):.0f} ms, at most {max(took):.0f}")
+        self.say(f"{sent - received} of {sent} pings lost, {statistics.median(ping.times()):.1f} ms; "
+                 f"get_state in {statistics.median(took):.0f} ms, at most {max(took):.0f}")
         self.assertGreaterEqual(received, sent * 9 // 10)
         drops = self.drops(a, c)
         self.assertEqual({cause: n for cause, n in drops.items() if n}, {})
-        self.assert_ping(a, b.ip4)
+        wait_for("a ping to bob, whose packets need not be dropped any more", lambda: can_ping(a.ns, b.ip4))
+
+    def test_slow_uplink(self):
+        """TCP that fills an interface of 20 Mbit/s whose buffer holds seconds of it: pings do not wait behind it"""
+        a, b = self.two()
+        self.connect(a, b)
+        a.ns.run("tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", "20mbit", "burst", "64kb", "limit", "20mb")
+        transfer = Transfer(self.world, a, b, b.ip4, connections=16)
+        self.addCleanup(transfer.close)
+        transfer.wait_more(10)
+        ping = self.ping(a, b.ip4, interval=0.1)
+        ping.wait_replies(50)
+        times = ping.times()
+        rate = transfer.wait()
+        self.say(f"{rate:.0f} Mbit/s; pings took {statistics.median(times):.0f} ms (median), {max(times):.0f} (worst); "
+                 f"{self.drops(a, b)['send']} packets dropped")
+        self.assertGreater(rate, 5)
+        self.assertLess(statistics.median(times), 150)

@@ -177,7 +177,8 @@ static void send_to(const char *host) {
     struct sockaddr_in *in4 = (struct sockaddr_in *)&to;
     struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&to;
     in4->sin_port = htons(9); /* at the same place as sin6_port */
-    g_assert_cmpint(inet_pton(to.ss_family, host, to.ss_family == AF_INET6 ? (void *)&in6->sin6_addr : (void *)&in4->sin_addr), ==, 1);
+    void *address = to.ss_family == AF_INET6 ? (void *)&in6->sin6_addr : (void *)&in4->sin_addr;
+    g_assert_cmpint(inet_pton(to.ss_family, host, address), ==, 1);
     int fd = socket(to.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     g_assert_cmpint(sendto(fd, "x", 1, 0, (struct sockaddr *)&to, to.ss_family == AF_INET6 ? sizeof *in6 : sizeof *in4), ==, 1);
     close(fd);

@@ -1,10 +1,10 @@
 #include "tincan/tunnel/aqm.h"
 
 #define INTERVAL IPOP_AQM_TARGET
-#define FORGET (INT64_C(1) * 1000000) /* after so long without a word it is another load */
+#define FORGET (INT64_C(100) * 1000) /* after so long without a word it is another load */
 #define ALPHA 0.125                   /* per second of wait above the target, and */
 #define BETA 1.25                     /* per second that it grew by */
-#define DECAY 0.1                     /* per interval, once the queue is empty; the RFC's 0.02 is for round trips of 100 ms */
+#define DECAY 0.1 /* per interval, once the queue is empty; the RFC's 0.02 is for round trips of 100 ms */
 
 /* RFC 8033, section 5.6: small steps while little is dropped. */
 static double scale_of(double part) {
@@ -49,8 +49,8 @@ static double around_one(IpopAqm *aqm) {
     return 0.5 + (double)(aqm->random >> 8) / (1 << 24);
 }
 
-bool ipop_aqm_drops(IpopAqm *aqm) {
-    if (aqm->part <= 0)
+bool ipop_aqm_drops(IpopAqm *aqm, int64_t now) {
+    if (aqm->part <= 0 || now - aqm->updated >= FORGET)
         return false;
     if (aqm->next <= 0)
         aqm->next = around_one(aqm);

@@ -23,7 +23,7 @@ typedef struct {
 void ipop_aqm_waited(IpopAqm *aqm, int64_t waited, int64_t now);
 
 /* Whether the next packet is to be dropped. */
-bool ipop_aqm_drops(IpopAqm *aqm);
+bool ipop_aqm_drops(IpopAqm *aqm, int64_t now);
 
 /* So much comes that it is better not even looked at: ask ipop_aqm_drops for super-packets, before they are read, instead of for
  * the packets in them. */

@@ -11,6 +11,7 @@
 #include "tincan/route/table.h"
 #include "tincan/tunnel/aqm.h"
 #include "tincan/tunnel/inbox.h"
+#include "tincan/tunnel/outflow.h"
 #include "tincan/tunnel/pieces.h"
 #include "tincan/tunnel/pmtu.h"
 #include "tincan/tunnel/queue.h"
@@ -41,6 +42,7 @@ struct IpopTunnelPeer {
     atomic_uint routed;   /* workers that may have routes to it */
     IpopTunnelCounters counters;
     IpopPath *path;
+    IpopOutflow outflow; /* of the path's socket */
     /* As in WireGuard's paper, section 6: `next` waits, at the responder, for proof that the initiator has it. */
     IpopSession *current, *previous, *next;
     const IpopSession *heard; /* the one that the peer's newest packet came under; to be compared only */

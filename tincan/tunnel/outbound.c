@@ -7,7 +7,9 @@
 #include "tincan/tunnel/internal.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define BIG_READ 20000 /* bytes: what is worth a send of its own */
@@ -26,6 +28,25 @@ static unsigned send_fragmented(IpopWorker *worker, IpopTrain *train, unsigned d
     return path->send_fragmented(path, train->datagrams + at, train->n - at, train->segment);
 }
 
+static size_t held_by(int fd) {
+    int held = 0;
+    return ioctl(fd, SIOCOUTQ, &held) == 0 ? (size_t)held : 0;
+}
+
+static unsigned send_train(const IpopTrain *train, IpopOutflow *outflow) {
+    IpopPath *path = train->path;
+    bool measure = outflow->asks && outflow->fd == path->fd;
+    size_t before = measure ? held_by(path->fd) : 0;
+    unsigned sent = path->send(path, train->datagrams, train->n, train->segment);
+    if (sent == 0 || outflow->fd != path->fd)
+        return sent;
+    size_t after = measure ? held_by(path->fd) : 0;
+    if (after > before) /* else it has left already */
+        ipop_outflow_measured(outflow, train->n, after - before);
+    ipop_outflow_sent(outflow, train->n);
+    return sent;
+}
+
 void ipop_outbound_flush(IpopWorker *worker) {
     IpopTrain *train = &worker->train;
     IpopTunnelPeer *peer = train->peer;
@@ -33,7 +54,7 @@ void ipop_outbound_flush(IpopWorker *worker) {
         return;
     IpopPath *path = train->path;
     bool allowed = path != peer->path || ipop_roam_allows(peer, train->n);
-    unsigned sent = allowed ? path->send(path, train->datagrams, train->n, train->segment) : 0;
+    unsigned sent = allowed ? send_train(train, &peer->outflow) : 0;
     if (sent < train->count && path->too_big)
         sent += send_fragmented(worker, train, sent);
     if (path == peer->path && peer->current && (train->packets > 0 || !peer->pmtu.known))
@@ -155,11 +176,17 @@ static void seal_all(IpopWorker *worker, IpopTunnelPeer *peer, uint8_t *buffer, 
         ipop_count(&peer->counters.drops[IPOP_DROP_MALFORMED], 1);
         return;
     }
+    if (peer->path && ipop_outflow_is_due(&peer->outflow, peer->path->fd, worker->now))
+        ipop_outflow_look(&peer->outflow, peer->path->fd, held_by(peer->path->fd), worker->now);
     uint8_t *packet;
     size_t packet_n;
     while (ipop_segment_next(&segments, &packet, &packet_n, &partial)) {
-        if (aqm && !ipop_aqm_is_flooded(aqm) && ipop_aqm_drops(aqm)) {
+        if (aqm && !ipop_aqm_is_flooded(aqm) && ipop_aqm_drops(aqm, worker->now)) {
             ipop_count_shared(&peer->counters.drops[IPOP_DROP_QUEUE]);
+            continue;
+        }
+        if (ipop_aqm_drops(&peer->outflow.aqm, worker->now)) {
+            ipop_count(&peer->counters.drops[IPOP_DROP_SEND], 1);
             continue;
         }
         uint8_t *frame = packet - 1; /* the segmenter leaves headroom */
@@ -247,7 +274,7 @@ void ipop_outbound_run(IpopWorker *worker, IpopIntake *intake, unsigned most) {
     uint8_t *buffer = worker->packet + IPOP_SEGMENT_HEADROOM, *packet = buffer + IPOP_VNET_HEADER;
     size_t n = 1;
     for (unsigned i = 0; i < most; i++) {
-        bool drop = ipop_aqm_is_flooded(&intake->aqm) && ipop_aqm_drops(&intake->aqm);
+        bool drop = ipop_aqm_is_flooded(&intake->aqm) && ipop_aqm_drops(&intake->aqm, worker->now);
         n = read_device(worker, intake, buffer, drop ? SHED_BYTES : IPOP_SEGMENT_PACKET_MAX);
         if (n == 0)
             break;

@@ -12,7 +12,7 @@
 
 /* Not the negotiator's, unless GRO glued one of its packets to a train: it is lost, and must not happen again. */
 static bool dispatch(IpopWorker *worker, IpopListener *listener, uint8_t *datagram, size_t n) {
-    if (datagram[0] == IPOP_WIRE_DATA && ipop_aqm_drops(&listener->aqm))
+    if (datagram[0] == IPOP_WIRE_DATA && ipop_aqm_drops(&listener->aqm, worker->now))
         ipop_count(&listener->peer->counters.drops[IPOP_DROP_LATE], 1);
     else if (datagram[0] == IPOP_WIRE_DATA)
         return ipop_inbound_open(worker, datagram, n);

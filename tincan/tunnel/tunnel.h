@@ -28,7 +28,7 @@ typedef enum {
     IPOP_DROP_MULTICAST,  /* from the device, to a group or the broadcast address */
     IPOP_DROP_NO_ROUTE,   /* from the device, to an address of no peer */
     IPOP_DROP_NO_LINK,    /* to a peer without a path or session */
-    IPOP_DROP_SEND,       /* the path took no more */
+    IPOP_DROP_SEND,       /* the path takes no more */
     IPOP_DROP_NO_SESSION, /* from the network, with an index we don't have */
     IPOP_DROP_FORGED,     /* does not authenticate */
     IPOP_DROP_REPLAYED,   /* authentic before, or older than the window */

@@ -88,8 +88,9 @@ class Iperf:
         assert status == 0, f"{self._title}: {report.get('error')}"
         end = report["end"]
         lost = f", {end['sum']['lost_percent']:.1f} % lost" if "lost_percent" in end.get("sum", ()) else ""
-        rate = end.get("sum_received", end.get("sum"))["bits_per_second"] / 1e6
-        return f"{self._title}: {rate:.0f} Mbit/s{lost}"
+        total = end.get("sum_received") or end.get("sum")
+        assert total, f"{self._title}: {report}"
+        return f"{self._title}: {total['bits_per_second'] / 1e6:.0f} Mbit/s{lost}"
 
 
 def offload(namespace, device, on=(), off=()):

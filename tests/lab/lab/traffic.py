@@ -30,6 +30,10 @@ class Ping:
     def replies(self):
         return self._process.output().count(" bytes from ")
 
+    def times(self):
+        """How long each took that came back, in ms."""
+        return [float(time) for time in re.findall(r" time=([0-9.]+) ms", self._process.output())]
+
     def wait_replies(self, more, timeout=None):
         """Until that many further replies have come."""
         wanted = self.replies() + more
