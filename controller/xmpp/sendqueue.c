@@ -7,6 +7,7 @@
 typedef struct {
     char *xml, *id;
     size_t n;
+    const void *user;
 } Item;
 
 struct IpopSendQueue {
@@ -51,15 +52,28 @@ void ipop_sendqueue_reset(IpopSendQueue *queue, int64_t now) {
     queue->filled = now;
 }
 
-bool ipop_sendqueue_push(IpopSendQueue *queue, IpopXmppPriority priority, const char *xml, const char *id) {
+bool ipop_sendqueue_push(IpopSendQueue *queue, IpopXmppPriority priority, const char *xml, const char *id, const void *user) {
     size_t n = strlen(xml);
     if (n == 0 || n > IPOP_STANZA_MAX || n > IPOP_SENDQUEUE_MAX - queue->bytes)
         return false;
     Item *item = g_new(Item, 1);
-    *item = (Item){g_strdup(xml), g_strdup(id), n};
+    *item = (Item){g_strdup(xml), g_strdup(id), n, user};
     g_queue_push_tail(&queue->waiting[priority], item);
     queue->bytes += n;
     return true;
+}
+
+void ipop_sendqueue_cancel(IpopSendQueue *queue, const void *user) {
+    for (int i = 0; i < IPOP_XMPP_PRIORITIES; i++)
+        for (GList *link = queue->waiting[i].head, *next; link; link = next) {
+            Item *item = link->data;
+            next = link->next;
+            if (item->user != user)
+                continue;
+            queue->bytes -= item->n;
+            item_free(item);
+            g_queue_delete_link(&queue->waiting[i], link);
+        }
 }
 
 static int64_t credit_at(const IpopSendQueue *queue, int64_t now) {

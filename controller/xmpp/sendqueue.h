@@ -24,8 +24,11 @@ void ipop_sendqueue_free(IpopSendQueue *queue);
 void ipop_sendqueue_reset(IpopSendQueue *queue, int64_t now);
 
 /* Copies the stanza, and the id (may be NULL) that the caller wants back with it. False, and nothing is kept, when it is
- * empty, longer than IPOP_STANZA_MAX or the queue is full. */
-bool ipop_sendqueue_push(IpopSendQueue *queue, IpopXmppPriority priority, const char *xml, const char *id);
+ * empty, longer than IPOP_STANZA_MAX or the queue is full. user: whose it is; may be NULL. */
+bool ipop_sendqueue_push(IpopSendQueue *queue, IpopXmppPriority priority, const char *xml, const char *id, const void *user);
+
+/* Takes out what waits of this user: it is as if it had never been pushed. */
+void ipop_sendqueue_cancel(IpopSendQueue *queue, const void *user);
 
 /* The next stanza, when one may go now, else NULL. The lowest priority number first, first in first out inside one. A
  * stanza longer than the burst goes when the whole burst is there and leaves a debt. (g_free both) */

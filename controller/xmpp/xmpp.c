@@ -190,8 +190,8 @@ static gboolean on_send_timer(void *user) {
     return G_SOURCE_CONTINUE;
 }
 
-static bool queue(IpopXmpp *xmpp, IpopXmppPriority priority, const char *xml, const char *id) {
-    if (xmpp->state != IPOP_XMPP_CONNECTED || !ipop_sendqueue_push(xmpp->queue, priority, xml, id))
+static bool queue(IpopXmpp *xmpp, IpopXmppPriority priority, const char *xml, const char *id, const void *user) {
+    if (xmpp->state != IPOP_XMPP_CONNECTED || !ipop_sendqueue_push(xmpp->queue, priority, xml, id, user))
         return false;
     /* Not at once: what is said in one go is sorted by priority first. */
     ring_in(xmpp->send_timer, 0);
@@ -199,7 +199,7 @@ static bool queue(IpopXmpp *xmpp, IpopXmppPriority priority, const char *xml, co
 }
 
 bool ipop_xmpp_send(IpopXmpp *xmpp, IpopXmppPriority priority, const char *xml) {
-    return queue(xmpp, priority, xml, NULL);
+    return queue(xmpp, priority, xml, NULL, NULL);
 }
 
 /* --- requests --- */
@@ -217,7 +217,7 @@ bool ipop_xmpp_request(IpopXmpp *xmpp, IpopXmppPriority priority, const char *ty
     if (!id)
         return false;
     g_autofree char *xml = request_xml(type, to, id, payload);
-    if (!queue(xmpp, priority, xml, id)) {
+    if (!queue(xmpp, priority, xml, id, user)) {
         ipop_iq_table_remove(xmpp->requests, id);
         return false;
     }
@@ -226,6 +226,9 @@ bool ipop_xmpp_request(IpopXmpp *xmpp, IpopXmppPriority priority, const char *ty
 
 void ipop_xmpp_cancel(IpopXmpp *xmpp, const void *user) {
     ipop_iq_table_cancel(xmpp->requests, user);
+    /* What comes after all is worse than nothing: an offer ends the session that took its place. */
+    ipop_sendqueue_cancel(xmpp->queue, user);
+    ring_in(xmpp->send_timer, 0);
 }
 
 /* --- is the server still there? --- */
@@ -246,7 +249,7 @@ static void ping_server(IpopXmpp *xmpp, int64_t timeout) {
     if (!id)
         return;
     g_autofree char *xml = request_xml("get", xmpp->domain, id, "<ping xmlns='urn:xmpp:ping'/>");
-    queue(xmpp, IPOP_XMPP_REPLY, xml, NULL);
+    queue(xmpp, IPOP_XMPP_REPLY, xml, NULL, NULL);
     watch_deadline(xmpp, deadline);
     xmpp->pinging = true;
 }

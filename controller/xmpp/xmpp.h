@@ -75,7 +75,7 @@ bool ipop_xmpp_request(IpopXmpp *xmpp, IpopXmppPriority priority, const char *ty
 /* Stanzas from the server left out so far, since they were longer than IPOP_STANZA_MAX. */
 uint64_t ipop_xmpp_dropped(const IpopXmpp *xmpp);
 
-/* Calls off callbacks whose user is this one. */
+/* Calls off requests whose user is this one: no callback, and those that still wait in the queue are not sent. */
 void ipop_xmpp_cancel(IpopXmpp *xmpp, const void *user);
 
 /* The host's addresses changed, or it slept: connect anew at once if the connection's own address is gone, else check it with

@@ -15,7 +15,7 @@ static char *stanza(char letter, size_t n) {
 
 static bool push(IpopSendQueue *queue, IpopXmppPriority priority, char letter, size_t n) {
     g_autofree char *xml = stanza(letter, n);
-    return ipop_sendqueue_push(queue, priority, xml, NULL);
+    return ipop_sendqueue_push(queue, priority, xml, NULL, NULL);
 }
 
 /* The letter of what comes out, '-' when nothing may go. */
@@ -44,11 +44,34 @@ static void test_order(void) {
 
 static void test_id(void) {
     IpopSendQueue *queue = ipop_sendqueue_new();
-    g_assert_true(ipop_sendqueue_push(queue, IPOP_XMPP_REPLY, "<iq/>", "id-1"));
+    g_assert_true(ipop_sendqueue_push(queue, IPOP_XMPP_REPLY, "<iq/>", "id-1", NULL));
     g_autofree char *id = NULL;
     g_autofree char *xml = ipop_sendqueue_pop(queue, 0, &id);
     g_assert_cmpstr(xml, ==, "<iq/>");
     g_assert_cmpstr(id, ==, "id-1");
+    ipop_sendqueue_free(queue);
+}
+
+/* What was called off neither goes out nor costs those behind it any time or room. */
+static void test_cancel(void) {
+    IpopSendQueue *queue = ipop_sendqueue_new();
+    ipop_sendqueue_reset(queue, 0);
+    g_autofree char *large = stanza('l', IPOP_STANZA_MAX);
+    int mine, other;
+    for (int i = 0; i < IPOP_SENDQUEUE_MAX / IPOP_STANZA_MAX; i++)
+        g_assert_true(ipop_sendqueue_push(queue, i % IPOP_XMPP_PRIORITIES, large, "id", &mine));
+    ipop_sendqueue_cancel(queue, &other);
+    g_assert_false(push(queue, IPOP_XMPP_OFFER, 'x', 1));
+    ipop_sendqueue_cancel(queue, &mine);
+    g_assert_cmpint(ipop_sendqueue_wait(queue, 0), ==, -1);
+
+    g_assert_true(push(queue, IPOP_XMPP_OFFER, 'a', 10));
+    g_assert_true(ipop_sendqueue_push(queue, IPOP_XMPP_OFFER, large, "id", &mine));
+    g_assert_true(push(queue, IPOP_XMPP_OFFER, 'b', 10));
+    ipop_sendqueue_cancel(queue, &mine);
+    g_assert_cmpint(pop(queue, 0), ==, 'a');
+    g_assert_cmpint(pop(queue, 0), ==, 'b');
+    g_assert_cmpint(ipop_sendqueue_wait(queue, 0), ==, -1);
     ipop_sendqueue_free(queue);
 }
 
@@ -82,7 +105,7 @@ static void test_longer_than_the_burst(void) {
 
 static void test_bounds(void) {
     IpopSendQueue *queue = ipop_sendqueue_new();
-    g_assert_false(ipop_sendqueue_push(queue, IPOP_XMPP_REPLY, "", NULL));
+    g_assert_false(ipop_sendqueue_push(queue, IPOP_XMPP_REPLY, "", NULL, NULL));
     g_assert_false(push(queue, IPOP_XMPP_REPLY, 'x', IPOP_STANZA_MAX + 1));
     for (int i = 0; i < IPOP_SENDQUEUE_MAX / IPOP_STANZA_MAX; i++)
         g_assert_true(push(queue, i % IPOP_XMPP_PRIORITIES, 'x', IPOP_STANZA_MAX));
@@ -149,6 +172,7 @@ int main(int argc, char **argv) {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/sendqueue/order", test_order);
     g_test_add_func("/sendqueue/id", test_id);
+    g_test_add_func("/sendqueue/cancel", test_cancel);
     g_test_add_func("/sendqueue/rate", test_rate);
     g_test_add_func("/sendqueue/longer-than-the-burst", test_longer_than_the_burst);
     g_test_add_func("/sendqueue/bounds", test_bounds);
