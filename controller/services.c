@@ -7,9 +7,7 @@
 /* The STUN and TURN servers that links are made with: the configured ones, and of a kind that is not configured those that
  * the account's own server offers. */
 
-#define REFRESH_MIN (5 * IPOP_SECOND)
 #define ASK_AGAIN (60 * IPOP_SECOND) /* when nothing was answered */
-#define REFRESH_MAX (12 * 3600 * IPOP_SECOND)
 
 static void add_turn(json_t *list, const char *server, const char *user, const char *pass, bool tcp) {
     json_array_append_new(list, json_pack("{ss ss ss ss}", "server", server, "user", user, "pass", pass, "transport",
@@ -32,14 +30,6 @@ void ipop_services_want(IpopController *c) {
     ipop_dataplane_want(c->dataplane, "set_servers", json_pack("{so so}", "stun", stun, "turn", turn));
 }
 
-/* At half the credentials' life. */
-static int64_t refresh_after(const IpopServices *services) {
-    if (services->expires == INT64_MAX)
-        return REFRESH_MAX;
-    int64_t left = services->expires - g_get_real_time() / IPOP_SECOND;
-    return CLAMP(left, 0, 2 * REFRESH_MAX / IPOP_SECOND) * IPOP_SECOND / 2;
-}
-
 static void ask_at(IpopController *c, int64_t at) {
     c->services_at = at;
     ipop_controller_wake_at(c, at);
@@ -56,7 +46,7 @@ static void take_answer(IpopController *c, const char *xml, size_t n) {
              services->n_stun, services->n_turn);
     ipop_secret_free(c->services);
     c->services = services;
-    ask_at(c, ipop_clock_now() + MAX(refresh_after(services), REFRESH_MIN));
+    ask_at(c, ipop_clock_now() + ipop_services_refresh_after(services, g_get_real_time() / IPOP_SECOND) * IPOP_SECOND);
     ipop_services_want(c);
     if (renewed && !c->conf->turn_given)
         ipop_links_relays_changed(c);
@@ -82,6 +72,6 @@ static void on_answer_2(void *user, IpopIqOutcome outcome, const char *xml, size
 void ipop_services_ask(IpopController *c) {
     if (c->conf->stun_given && c->conf->turn_given)
         return;
-    c->services_at = ipop_clock_now() + REFRESH_MAX;
+    c->services_at = ipop_clock_now() + IPOP_SERVICES_REFRESH_MAX * IPOP_SECOND;
     ipop_xmpp_request(c->xmpp, IPOP_XMPP_REPLY, "get", NULL, ipop_services_request(2), on_answer_2, c);
 }

@@ -6,6 +6,8 @@
 
 #define NS_EXTDISCO_2 "urn:xmpp:extdisco:2"
 #define NS_EXTDISCO_1 "urn:xmpp:extdisco:1"
+#define REFRESH_MIN 5
+#define REFRESH_BLIND 600
 
 const char *ipop_services_request(unsigned version) {
     return version == 2 ? "<services xmlns='" NS_EXTDISCO_2 "'/>" : "<services xmlns='" NS_EXTDISCO_1 "'/>";
@@ -64,4 +66,11 @@ bool ipop_services_parse(const char *xml, size_t n, IpopServices *ret) {
     for (IpopXml *service = NULL; (service = ipop_xml_next(list, service, "service", ns)) != NULL;)
         read_service(service, ret);
     return true;
+}
+
+int64_t ipop_services_refresh_after(const IpopServices *services, int64_t now) {
+    /* No server offers what has ended: one of the clocks is wrong, and how long these are good is anyone's guess. */
+    if (services->expires < now)
+        return REFRESH_BLIND;
+    return CLAMP((services->expires - now) / 2, REFRESH_MIN, IPOP_SERVICES_REFRESH_MAX);
 }

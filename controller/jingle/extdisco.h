@@ -7,6 +7,7 @@
 
 #define IPOP_SERVICES_MAX 8 /* of each kind; more are left out */
 #define IPOP_SERVICE_TEXT_MAX 255
+#define IPOP_SERVICES_REFRESH_MAX (12 * 3600) /* seconds */
 
 typedef struct {
     char server[IPOP_SERVICE_TEXT_MAX + 16]; /* "host:port", IPv6 in brackets */
@@ -27,3 +28,6 @@ const char *ipop_services_request(unsigned version);
 /* Reads an answer. Services of other types or transports (TLS), without credentials where they are needed, with a host that
  * is none, or that are said to be deleted, are left out. False when xml is no answer to such a request. */
 bool ipop_services_parse(const char *xml, size_t n, IpopServices *ret);
+
+/* In how many seconds to ask for others: at half the credentials' life. now: seconds since 1970 by this host's clock. */
+int64_t ipop_services_refresh_after(const IpopServices *services, int64_t now);

@@ -83,11 +83,24 @@ static void test_bounds(void) {
     g_assert_cmpuint(services.n_stun, ==, 0);
 }
 
+static void test_refresh(void) {
+    const int64_t now = 1900000000;
+    const struct {
+        int64_t expires, after;
+    } cases[] = {
+        {now + 3600, 1800}, {now + 1, 5},         {now, 5}, {now + 7 * 86400, 12 * 3600}, {INT64_MAX, 12 * 3600},
+        {now - 3600, 600},  {now - 86400, 600}, {INT64_MIN, 600}, /* this host's clock is ahead */
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+        g_assert_cmpint(ipop_services_refresh_after(&(IpopServices){.expires = cases[i].expires}, now), ==, cases[i].after);
+}
+
 int main(int argc, char **argv) {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/extdisco/prosody", test_prosody);
     g_test_add_func("/extdisco/left-out", test_left_out);
     g_test_add_func("/extdisco/no-answer", test_no_answer);
     g_test_add_func("/extdisco/bounds", test_bounds);
+    g_test_add_func("/extdisco/refresh", test_refresh);
     return g_test_run();
 }
