@@ -1,12 +1,14 @@
 """The faults of others: servers that hang, end, close, throttle, refuse; peers that vanish, come back elsewhere, or are there
 twice. What carries goes on, what was lost comes back by itself, and the log stays short."""
 
+import datetime
 import re
 import shutil
 import signal
 import time
 
 from lab.case import LabTest
+from lab.clock import Clock
 from lab.node import wait_pair
 from lab.prosody import Prosody
 from lab.rogue import Rogue
@@ -227,3 +229,66 @@ class Moves(Faults):
             self.wait_logins(node, n, 20)
             self.say(f"{what}: logged in again after {time.monotonic() - begin:.2f} s")
         self.assertLessEqual(len(jabber(node)), 7, jabber(node))
+
+
+class Clocks(Faults):
+    def setUp(self):
+        super().setUp()
+        self.clocks = [Clock(self.world) for _ in range(2)]
+        self.nodes = [self.node(self.site("home").host, name, f"172.31.0.{i}", clock=clock, tincan_logging=3)
+                      for i, (name, clock) in enumerate(zip(("alice", "bob"), self.clocks), 1)]
+
+    def assert_shows(self, process, days):
+        """The last line of its log has been written so many days from now."""
+        written = datetime.datetime.fromisoformat(process.output().splitlines()[-1][:19])
+        self.assertAlmostEqual((written - datetime.datetime.now()) / datetime.timedelta(days=1), days, delta=0.1)
+
+    def move(self, node, last):
+        """The node gets one more address: another generation of the link takes over."""
+        before = {n: n.peer(other)["generation"] for n, other in zip(self.nodes, reversed(self.nodes))}
+        node.ns.ip(f"addr add 10.0.0.{last}/32 dev eth0")
+        for n, other in zip(self.nodes, reversed(self.nodes)):
+            n.wait_peer(other, lambda p: p["generation"] > before[n], f"in a generation after {before[n]}")
+
+    def test_set(self):
+        """clocks set back a day and on a year, one node's, then the other's: links stay (--long: with new keys), and come anew"""
+        a, b = self.nodes
+        self.connect(a, b)
+        for i, (node, other, days) in enumerate(((a, b, -1), (a, b, 365), (b, a, -1), (b, a, 365)), 1):
+            ping = self.ping(other, node.ip4)
+            ping.wait_replies(3)
+            for program in (node.tincan, node.controller):
+                with self.assertRaises(AssertionError):
+                    self.assert_shows(program, days)
+            self.clocks[self.nodes.index(node)].set(days)
+            self.move(node, i)
+            for program in (node.tincan, node.controller):
+                self.assert_shows(program, days)
+            ping.wait_replies(1000 if self.long and days < 0 else 1)  # longer than keys live
+            self.assert_nothing_lost(ping)
+            for restarted in (other, node):
+                begin = time.monotonic()
+                restarted.tincan.kill()
+                restarted.start_tincan()
+                wait_pair(a, b)
+                self.assert_ping(a, b.ip4)
+                self.say(f"{node.name} by {days:+d} days, {restarted.name}'s tincan restarted: linked after "
+                         f"{time.monotonic() - begin:.2f} s")
+
+    def test_login(self):
+        """a login by a clock that is wrong: the server's certificate is not valid then, it is told why, and the link stays"""
+        a, b, ping = self.connected_with_ping(*self.nodes)
+        for days, why in ((-1, "not yet valid"), (365, "expired")):
+            self.clocks[0].set(days)
+            a.controller.kill()
+            a.start_controller()
+            a.wait_trouble(f"certificate is not trusted: .*{why}.* clock")
+            a.wait_log(f"not logged in: .*{why}.* clock")
+            self.assert_shows(a.controller, days)
+            self.assertEqual(a.peer(b)["status"], "online")
+            self.clocks[0].set(0)
+            begin = time.monotonic()
+            a.wait_connected()
+            self.say(f"{why}: logged in {time.monotonic() - begin:.1f} s after the clock was right again")
+            self.assertLessEqual(len(jabber(a)), 3, jabber(a))
+        self.assert_nothing_lost(ping)

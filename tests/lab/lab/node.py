@@ -38,16 +38,16 @@ def servers(world, host, turn=("udp",)):
 class Node:
     """config: a file below config/, used as it stands. keys: laid over it; by default the lab's STUN and TURN servers are
     among them; None takes the file's own away. tap, port, contr_port: for several nodes on one host. under: the command that
-    ipop-tincan is started by."""
+    ipop-tincan is started by. clock: the Clock that both programs see."""
 
     def __init__(self, world, host, name, account, ip4=None, config="config.json", tap="ipop", port=5800, contr_port=5801,
-                 under=(), **keys):
+                 under=(), clock=None, **keys):
         if not os.access(TINCAN, os.X_OK) or not os.access(CONTROLLER, os.X_OK):
             raise AssertionError(f"{BUILD} has no programs; build them: meson setup build && ninja -C build")
         self.world, self.host, self.ns, self.name, self.ip4 = world, host, host.ns, name, ip4
         self.folder = world.folder(name)
         self.state_dir, self.runtime_dir = f"{self.folder}/state", f"{self.folder}/run"
-        self.tap, self.port, self._under = tap, port, under
+        self.tap, self.port, self._under, self._clock = tap, port, under, clock
         self.config = f"{TOP}/config/{config}"
         if config == "config.json" and not {"stun", "turn"} & keys.keys():
             keys = {**servers(world, host), **keys}
@@ -78,12 +78,15 @@ class Node:
         return [CONTROLLER, "-c", self.config, "-s", json.dumps(self.overlay), "--state-dir", self.state_dir,
                 "--runtime-dir", self.runtime_dir]
 
+    def _start(self, program, command):
+        command, mounts = (self._clock.wrap(command), self._clock.MOUNTS) if self._clock else (command, ())
+        return self.ns.start(f"{self.name}'s {program}", command, f"{self.folder}/{program}.log", mounts)
+
     def start_tincan(self):
-        self.tincan = self.ns.start(f"{self.name}'s tincan", self.tincan_command(), f"{self.folder}/tincan.log")
+        self.tincan = self._start("tincan", self.tincan_command())
 
     def start_controller(self):
-        self.controller = self.ns.start(f"{self.name}'s controller", self.controller_command(),
-                                        f"{self.folder}/controller.log")
+        self.controller = self._start("controller", self.controller_command())
 
     def start(self):
         self.start_tincan()
