@@ -96,6 +96,31 @@ class Moves(LabTest):
         a, b = self.pair()
         self.measure("another public address", [self.flow(a, b)], lambda _: self.sites[0].move(), 6)
 
+    # --- cables
+
+    def cable(self, what, switch):
+        """switch("down") takes the cable of the first host out, switch("up") puts it in again."""
+        a, b = self.pair()
+
+        def pull(_):
+            switch("down")
+            a.wait_offline(b)
+            b.wait_offline(a)
+            time.sleep(20 if self.long else 0)  # that is the event: half a minute in all
+            since = time.monotonic()
+            switch("up")
+            return since
+
+        self.measure(what, [self.flow(a, b), self.flow(b, a)], pull, 3)
+
+    def test_cable(self):
+        """the host's cable out until the link is lost at both ends (--long: half a minute), and in again"""
+        self.cable("cable of the host", lambda state: self.sites[0].cable(self.sites[0].host, state))
+
+    def test_cable_behind(self):
+        """the same with a cable behind the host's switch, so that the host is not told"""
+        self.cable("cable behind the switch", lambda state: self.sites[0].switch(state))
+
     # --- other ways
 
     def test_interface(self):

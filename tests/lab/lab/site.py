@@ -107,6 +107,10 @@ class Site:
         """state "down": out at the router's end; "up": in again."""
         self.router.ip(f"link set p{int(host.ip4.rsplit('.', 1)[1]) % 100} {state}")
 
+    def switch(self, state):
+        """state "down": the router is dead to its hosts, which keep their carrier; "up": it is well again."""
+        self.router.ip(f"link set lan {state}")
+
     def _namespace(self, label):
         self._namespaces.append(self._make(label))
         return self._namespaces[-1]
