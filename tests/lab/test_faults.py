@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 
+from lab.bulk import nft_packets
 from lab.case import LabTest
 from lab.clock import Clock
 from lab.node import wait_pair
@@ -14,6 +15,16 @@ from lab.prosody import Prosody
 from lab.rogue import Rogue
 from lab.wait import wait_for
 from lab.world import Server
+
+# How often a Jabber server is called from an address.
+_CALLS = """
+table inet calls {
+  chain input {
+    type filter hook input priority filter - 10;
+    ip saddr %s tcp dport { 5222, 5223 } tcp flags & (syn | ack) == syn counter
+  }
+}
+"""
 
 
 def jabber(node, pattern="."):
@@ -80,6 +91,46 @@ class JabberServers(Faults):
             self.wait_logins(node, 2)
             self.assertLessEqual(len(jabber(node)), 5, jabber(node))
         self.assert_nothing_lost(ping)
+
+    def test_long_away(self):
+        """the Jabber server long away (--long: five minutes, with new keys), a controller killed meanwhile: nothing is lost"""
+        sites = [self.site("home") for _ in range(2)]
+        a, b, ping = self.connected_with_ping(*(self.node(site.host, name, f"172.31.0.{i}")
+                                                for i, (site, name) in enumerate(zip(sites, ("alice", "bob")), 1)))
+        broker = self.world.broker.ns
+        broker.nft(_CALLS % sites[0].ip4)
+        self.addCleanup(broker.run, "nft", "delete", "table", "inet", "calls")
+
+        def wait_calls(more):
+            wanted = nft_packets(broker, "inet calls") + more
+            wait_for(f"{more} more attempts to log in", lambda: nft_packets(broker, "inet calls") >= wanted, 60)
+
+        self.world.prosody.stop()
+        try:
+            wait_calls(3)
+            self.assertLessEqual(len(jabber(a)), 4, jabber(a))
+            a.controller.kill()
+            a.start_controller()
+            wait_calls(3)
+            ping.wait_replies(1500 if self.long else 1)
+            for node, other in ((a, b), (b, a)):
+                node.wait_trouble("check that the Jabber server runs")
+                self.assertEqual(node.peer(other)["status"], "online")
+        finally:
+            self.world.prosody.start()
+        begin = time.monotonic()
+        self.wait_logins(a, 1, 90)  # after minutes they try once a minute
+        self.wait_logins(b, 2, 90)
+        self.say(f"both are logged in {time.monotonic() - begin:.1f} s after the server is back")
+        self.assert_nothing_lost(ping)
+        for node in (a, b):
+            self.assertLessEqual(len(jabber(node)), 5, jabber(node))
+            for program in (node.tincan, node.controller):
+                self.assertLess(len(program.output().splitlines()), 30, program.output())
+        b.stop()
+        b.start()
+        wait_pair(a, b)
+        self.assert_ping(a, b.ip4)
 
     def mesh(self, n, **keys):
         """All pairs of so many nodes on one LAN, started at once, and how long that took."""
