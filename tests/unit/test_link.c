@@ -62,6 +62,23 @@ static void test_moves_to_new_generation(void) {
     twin_free(twin);
 }
 
+/* Its handshakes are older than those before then: another generation takes them all the same. */
+static void test_clock_set_back(void) {
+    Twin *twin = twin_new();
+    for (int side = 0; side < 2; side++)
+        twin->node[side].env.realtime_offset = 24 * 3600 * IPOP_SECOND;
+    twin_connect(twin, 1);
+    twin_wait(twin, IPOP_LINK_ONLINE, IPOP_LINK_ONLINE);
+    for (int side = 0; side < 2; side++) {
+        ipop_link_trim(twin->node[side].link, NULL);
+        twin->node[side].env.realtime_offset = 0;
+    }
+    twin_connect(twin, 2);
+    twin_wait(twin, IPOP_LINK_ONLINE, IPOP_LINK_ONLINE);
+    exchange(twin);
+    twin_free(twin);
+}
+
 /* What a node says of itself is told with its keys, and anew when it changes: by whichever end it does. */
 static void test_claims(void) {
     Twin *twin = twin_new();
@@ -497,6 +514,7 @@ int main(int argc, char **argv) {
     g_test_add_func("/link/connects", test_connects);
     g_test_add_func("/link/generation-rules", test_generation_rules);
     g_test_add_func("/link/moves-to-new-generation", test_moves_to_new_generation);
+    g_test_add_func("/link/clock-set-back", test_clock_set_back);
     g_test_add_func("/link/claims", test_claims);
     g_test_add_func("/link/other-psk", test_other_psk);
     g_test_add_data_func("/link/losses", lose_first_two, test_bad_wire);
