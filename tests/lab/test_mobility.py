@@ -8,6 +8,7 @@ import time
 from lab.case import LabTest
 from lab.coturn import Coturn
 from lab.flow import Flow
+from lab.node import wait_pair
 from lab.wait import wait_for
 from lab.world import Server
 
@@ -144,30 +145,60 @@ class Moves(LabTest):
 
     # --- relays
 
-    def test_relay_dies(self):
-        """the TURN server in use dies, another one is configured"""
+    def star(self, n, **keys):
+        """A node with n relayed peers, and the flows to them. It is the one whose offers give way to theirs."""
+        keys.setdefault("account", self.world.prosody.account())
+        nodes = [self.node(self.site("symmetric").host, f"n{i}", f"172.31.0.{i}", **keys).start() for i in range(1, n + 2)]
+        for node in nodes:
+            node.wait_ready()
+        *others, a = sorted(nodes, key=lambda node: node.uid)
+        for b in others:
+            for view in wait_pair(a, b):
+                self.assert_path(view, "relayed")
+        return a, others, [self.flow(a, b) for b in others]
+
+    def relay_dies(self, event, n):
+        """Of two TURN servers that are configured the one dies that more ends of the n pairs use."""
         coturns = {}
         for i in (1, 2):
-            address = f"192.0.2.{30 + i}"
-            coturns[address] = Coturn(Server(self.world, "turn", address), f"{self.world.folder('turn')}/coturn", "lab.test")
+            address = f"192.0.2.{30 + 2 * n + i}"  # a closed namespace keeps its address for a while
+            host = Server(self.world, "turn", address)
+            self.addCleanup(host.ns.close)
+            coturns[address] = Coturn(host, f"{self.world.folder('turn')}/coturn", "lab.test")
             self.addCleanup(coturns[address].stop)
         credentials = dict(user=Coturn.USER, **{"pass": Coturn.PASSWORD})
         turn = [dict(server=f"{address}:3478", transport="udp", **credentials) for address in coturns]
-        a, b = self.pair("symmetric", "symmetric", stun=["192.0.2.10:3478"], turn=turn)
+        a, others, flows = self.star(n, stun=["192.0.2.10:3478"], turn=turn)
         dead = []
 
         def kill(_):
             for coturn in dead:
                 coturn.start()
-            best = a.peer(b, stats=True)["stats"][0]
-            used = [coturn for address, coturn in coturns.items()
-                    if address in (best["local_addr"].split(":")[0], best["rem_addr"].split(":")[0])]
-            dead[:] = used[:1]
+            pairs = [a.peer(b, stats=True)["stats"][0] for b in others]
+            ends = [pair[end].split(":")[0] for pair in pairs for end in ("local_addr", "rem_addr")]
+            dead[:] = [coturns[max(coturns, key=ends.count)]]
             since = time.monotonic()
             dead[0].process.kill()
             return since
 
-        self.measure("the relay dies", [self.flow(a, b)], kill, 10)
+        self.measure(event, flows, kill, 10)
+
+    def test_relay_dies(self):
+        """the TURN server in use dies, another one is configured"""
+        self.relay_dies("the relay dies", 1)
+
+    def test_relay_dies_four(self):
+        """the TURN server in use by four pairs dies, another one is configured"""
+        self.relay_dies("the relay of four pairs dies", 4)
+
+    def test_relay_restarted_six(self):
+        """coturn restarted under six relayed pairs of one node: all come back"""
+        _, _, flows = self.star(6)
+
+        def restart(_):
+            self.world.coturn.stop()
+            self.world.coturn.start()
+        self.measure("coturn restarted under six pairs", flows, restart, 10)
 
     def test_falls_back(self):
         """the direct path is shut, and the relay takes over; and back without a packet lost"""
