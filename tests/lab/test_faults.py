@@ -194,7 +194,7 @@ class ScriptedServers(Faults):
         begin = time.monotonic()
         a.start()
         b.start()
-        wait_for("some logins", lambda: self.rogue.logins >= 6, 60)
+        wait_for("some logins", lambda: self.rogue.logins >= 8, 60)
         self.assertGreater(time.monotonic() - begin, 2)
         self.rogue.after_login = None
         wait_pair(a, b, 60)
