@@ -99,6 +99,19 @@ static void test_changes(void) {
     g_assert_cmpuint(m.dropped, ==, 0);
 }
 
+/* It asks once for each look, also where all leaves at once. */
+static void test_asks(void) {
+    IpopOutflow outflow = {0};
+    for (int64_t now = SECOND; now < 2 * SECOND; now += IPOP_OUTFLOW_INTERVAL) {
+        g_assert_true(ipop_outflow_is_due(&outflow, FD, now));
+        ipop_outflow_look(&outflow, FD, 0, now);
+        g_assert_true(outflow.asks);
+        ipop_outflow_measured(&outflow, 1400, 0);
+        ipop_outflow_sent(&outflow, 1400);
+        g_assert_false(outflow.asks || ipop_aqm_drops(&outflow.aqm, now));
+    }
+}
+
 /* Another socket is another story. */
 static void test_another(void) {
     Model m = model(&cases[1]);
@@ -118,5 +131,6 @@ int main(int argc, char **argv) {
     g_test_add_func("/outflow/overload", test_overload);
     g_test_add_func("/outflow/changes", test_changes);
     g_test_add_func("/outflow/another", test_another);
+    g_test_add_func("/outflow/asks", test_asks);
     return g_test_run();
 }

@@ -41,8 +41,8 @@ static unsigned send_train(const IpopTrain *train, IpopOutflow *outflow) {
     if (sent == 0 || outflow->fd != path->fd)
         return sent;
     size_t after = measure ? held_by(path->fd) : 0;
-    if (after > before) /* else it has left already */
-        ipop_outflow_measured(outflow, train->n, after - before);
+    if (measure)
+        ipop_outflow_measured(outflow, train->n, after > before ? after - before : 0);
     ipop_outflow_sent(outflow, train->n);
     return sent;
 }

@@ -34,6 +34,7 @@ void ipop_outflow_look(IpopOutflow *outflow, int fd, size_t held, int64_t now) {
 
 void ipop_outflow_measured(IpopOutflow *outflow, size_t n, size_t more) {
     double measure = (double)more / (double)n;
-    outflow->measure += outflow->measure > 0 ? (measure - outflow->measure) / 8 : measure;
     outflow->asks = false;
+    if (more > 0)
+        outflow->measure += outflow->measure > 0 ? (measure - outflow->measure) / 8 : measure;
 }

@@ -37,5 +37,5 @@ static inline void ipop_outflow_sent(IpopOutflow *outflow, size_t n) {
     outflow->sent += n;
 }
 
-/* And so much more does it hold for them. */
+/* And so much more does it hold for them; 0: they have left already. */
 void ipop_outflow_measured(IpopOutflow *outflow, size_t n, size_t more);
