@@ -6,6 +6,7 @@
 #include "controller/xmpp/trouble.h"
 #include "tincan/base/clock.h"
 #include "tincan/base/error.h"
+#include "tincan/base/giotypes.h"
 
 #include <signal.h>
 #include <string.h>
@@ -334,6 +335,7 @@ IpopXmpp *ipop_xmpp_new(const IpopXmppConfig *config, const IpopXmppEvents *even
     }
     if (config->cafile && !check_cafile(config->cafile, error))
         return NULL;
+    ipop_giotypes_init();
     /* Neither libstrophe nor OpenSSL writes with MSG_NOSIGNAL. */
     signal(SIGPIPE, SIG_IGN);
 

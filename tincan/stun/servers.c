@@ -1,5 +1,6 @@
 #include "tincan/stun/servers.h"
 
+#include "tincan/base/giotypes.h"
 #include "tincan/stun/filter.h"
 #include "tincan/stun/server.h"
 
@@ -384,6 +385,7 @@ static gboolean on_refresh(gpointer data) {
 
 IpopServers *ipop_servers_new(const IpopServersEvents *events, void *user) {
     IpopServers *servers = g_new0(IpopServers, 1);
+    ipop_giotypes_init();
     if (events)
         servers->events = *events;
     servers->user = user;
