@@ -22,3 +22,10 @@ static inline bool ipop_budget_take(IpopBudget *budget, unsigned burst, int64_t 
     budget->due = (budget->due > now ? budget->due : now) + interval;
     return true;
 }
+
+/* When one can be taken, now or later, and takes it. */
+static inline int64_t ipop_budget_reserve(IpopBudget *budget, unsigned burst, int64_t interval, int64_t now) {
+    int64_t due = budget->due > now ? budget->due : now, spare = (int64_t)(burst - 1) * interval;
+    budget->due = due + interval;
+    return due - spare > now ? due - spare : now;
+}

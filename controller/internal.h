@@ -51,7 +51,8 @@ struct IpopController {
     int64_t timer_at;
     int64_t housekeeping_at;
     guint settle;
-    int64_t renewed_at; /* links last got a new generation for a change of the network */
+    int64_t renewed_at; /* when links get a new generation for a change of the network, or last did */
+    IpopBudget renewals;
 
     unsigned strangers; /* peers without a pin that a session is under way with */
     GHashTable *oddities; /* JIDs whose invalid presence was logged */

@@ -9,6 +9,7 @@
 #define STRANGERS_MAX 32 /* sessions at a time with nodes without a pin: each opens sockets, and any number can be made up */
 #define STRANGERS_WAIT (IPOP_SECOND / 2)
 #define RENEW_INTERVAL (2 * IPOP_SECOND) /* between new generations of a link that tincan asks for */
+#define RENEW_BURST 3                    /* changes of the network that are followed at once */
 #define REFUSED_FAILURES 7 /* as if it had failed so often: back-off at its longest */
 
 static void set_link(IpopController *c, IpopPeer *peer, IpopPolicyLink link) {
@@ -359,7 +360,7 @@ static void shake(IpopController *c, int64_t renew_at) {
 void ipop_links_network_changed(IpopController *c) {
     int64_t now = ipop_clock_now();
     if (c->renewed_at <= now)
-        c->renewed_at = MAX(now, c->renewed_at + RENEW_INTERVAL);
+        c->renewed_at = ipop_budget_reserve(&c->renewals, RENEW_BURST, RENEW_INTERVAL, now);
     shake(c, c->renewed_at);
 }
 

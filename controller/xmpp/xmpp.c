@@ -280,11 +280,11 @@ static gboolean on_silence_timer(void *user) {
 void ipop_xmpp_network_changed(IpopXmpp *xmpp) {
     switch (xmpp->state) {
     case IPOP_XMPP_CONNECTED:
-        xmpp->moved = true;
         if (ipop_connection_stranded(xmpp->connection))
             ipop_connection_hang_up(xmpp->connection);
-        else
+        else if (!xmpp->moved || !xmpp->pinging) /* one ping does for all who doubt */
             ping_server(xmpp, PING_TIMEOUT_MOVED);
+        xmpp->moved = true;
         break;
     case IPOP_XMPP_CONNECTING:
         if (!xmpp->moved)

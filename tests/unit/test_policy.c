@@ -1,6 +1,8 @@
 /* Policy: every pair comes together, from one side at a time, and nothing is kept for ever. */
 #include "controller/policy/policy.h"
 
+#include "controller/budget.h"
+
 #include <glib.h>
 
 #define NOW (INT64_C(1000) * IPOP_SECOND)
@@ -128,6 +130,21 @@ static void test_never_stuck(void) {
     }
 }
 
+/* Three at once, then one each two seconds; one that is reserved is taken. */
+static void test_budget(void) {
+    const int64_t interval = 2 * IPOP_SECOND;
+    IpopBudget budget = {0};
+    for (unsigned i = 0; i < 3; i++)
+        g_assert_cmpint(ipop_budget_reserve(&budget, 3, interval, NOW), ==, NOW);
+    g_assert_false(ipop_budget_left(&budget, 3, interval, NOW + interval - 1));
+    g_assert_cmpint(ipop_budget_reserve(&budget, 3, interval, NOW + 1), ==, NOW + interval);
+    g_assert_false(ipop_budget_take(&budget, 3, interval, NOW + interval));
+    g_assert_true(ipop_budget_take(&budget, 3, interval, NOW + 2 * interval));
+    for (unsigned i = 0; i < 3; i++)
+        g_assert_cmpint(ipop_budget_reserve(&budget, 3, interval, 2 * NOW), ==, 2 * NOW);
+    g_assert_cmpint(ipop_budget_reserve(&budget, 3, interval, 2 * NOW), ==, 2 * NOW + interval);
+}
+
 int main(int argc, char **argv) {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/policy/lower-starts-at-once", test_lower_starts_at_once);
@@ -140,5 +157,6 @@ int main(int argc, char **argv) {
     g_test_add_func("/policy/backoff", test_backoff);
     g_test_add_func("/policy/upgrade", test_upgrade);
     g_test_add_func("/policy/never-stuck", test_never_stuck);
+    g_test_add_func("/policy/budget", test_budget);
     return g_test_run();
 }
