@@ -27,7 +27,9 @@ void ipop_services_want(IpopController *c) {
         const IpopService *service = &c->services->turn[i];
         add_turn(turn, service->server, service->user, service->pass, service->tcp);
     }
-    ipop_dataplane_want(c->dataplane, "set_servers", json_pack("{so so}", "stun", stun, "turn", turn));
+    ipop_dataplane_want(c->dataplane, "set_servers",
+                        json_pack("{so so sb sb}", "stun", stun, "turn", turn, "stun_offered", !conf->stun_given, "turn_offered",
+                                  !conf->turn_given));
 }
 
 static void ask_at(IpopController *c, int64_t at) {

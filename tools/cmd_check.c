@@ -69,7 +69,8 @@ static void set_servers(IpopServers *servers, const IpopConf *conf, const IpopSe
         turn[n_turn++] = (IpopTurnServer){(char *)service->server, (char *)service->user, (char *)service->pass,
                                           service->tcp ? IPOP_TURN_TCP : IPOP_TURN_UDP};
     }
-    ipop_servers_set(servers, stun, n_stun, turn, n_turn);
+    const IpopServerLists lists = {stun, n_stun, !conf->stun_given, turn, n_turn, !conf->turn_given};
+    ipop_servers_set(servers, &lists);
 }
 
 /* One that is still being looked up has no verdict. */

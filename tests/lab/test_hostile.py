@@ -286,7 +286,7 @@ class FirstContact(LabTest):
         self.assertEqual(a.peer(false)["status"], "offline")
 
     def test_services(self):
-        """hundreds of STUN and TURN servers offered that are none"""
+        """hundreds of STUN and TURN servers offered that are none, one of them this host itself"""
         hosts = ["x" * 300, "", "-", "a b", "192.0.2.99:1", "127.0.0.1", "::1", "'&quot;&lt;", "ä.test", "no-such-host.test"]
         hosts += [f"192.0.2.{i % 250}" for i in range(200)]
         answer = "<services xmlns='urn:xmpp:extdisco:2'>" + "".join(
@@ -300,3 +300,4 @@ class FirstContact(LabTest):
         a, b = self.node(hosts[0], "alice", "172.31.0.1", **keys), self.node(hosts[1], "bob", "172.31.0.2", **keys)
         self.connect(a, b)
         a.wait_log("offers stun=8 turn=8")
+        a.wait_log(r"127\.0\.0\.1:3478.* the Jabber server offers it, and it is at 127\.0\.0\.1", of="tincan")

@@ -446,7 +446,7 @@ static void test_dead_turn(void) {
                                     {"[2001:db8:99::2]:9", "u", "p", IPOP_TURN_UDP},
                                     {"10.99.0.99:9", "u", "p", IPOP_TURN_UDP}};
     IpopServers *servers = ipop_servers_new(NULL, NULL);
-    ipop_servers_set(servers, stuns, 1, turns, G_N_ELEMENTS(turns));
+    ipop_servers_set(servers, &(IpopServerLists){.stun = stuns, .n_stun = 1, .turn = turns, .n_turn = G_N_ELEMENTS(turns)});
     Side side;
     side_open(&side, servers, true, "10.99.0.1", "2001:db8:99::1");
     NET_WAIT(side.n_seen == 3);
@@ -533,7 +533,7 @@ static void test_other_ports(void) {
     g_autofree char *text = g_strdup_printf("10.99.0.4:%u", turn.port);
     const IpopTurnServer turns[] = {{text, (char *)"u", (char *)"p", IPOP_TURN_UDP}};
     IpopServers *servers = ipop_servers_new(NULL, NULL);
-    ipop_servers_set(servers, NULL, 0, turns, 1);
+    ipop_servers_set(servers, &(IpopServerLists){.turn = turns, .n_turn = 1});
     NET_WAIT(ipop_servers_settled(servers)); /* that was the first port, and a good one */
     g_assert_cmpuint(turn.n, ==, 1);
     Side side;
@@ -556,7 +556,7 @@ static void test_lying_stun(void) {
     g_autofree char *stun_text = g_strdup_printf("10.99.0.3:%u", stun.port);
     const char *const stuns[] = {stun_text};
     IpopServers *servers = ipop_servers_new(NULL, NULL);
-    ipop_servers_set(servers, stuns, 1, NULL, 0);
+    ipop_servers_set(servers, &(IpopServerLists){.stun = stuns, .n_stun = 1});
     Side side;
     side_open(&side, servers, true, "10.99.0.1", NULL);
     NET_WAIT(side.ended);

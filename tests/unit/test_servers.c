@@ -23,7 +23,7 @@ static char *at(const char *ip, uint16_t port) {
 
 static void set_stun(IpopServers *servers, const char *a, const char *b) {
     const char *const stun[] = {a, b};
-    ipop_servers_set(servers, stun, b ? 2 : a ? 1 : 0, NULL, 0);
+    ipop_servers_set(servers, &(IpopServerLists){.stun = stun, .n_stun = b ? 2 : a ? 1 : 0});
 }
 
 static void test_none(void) {
@@ -275,7 +275,7 @@ static void test_name(void) {
     IpopTurnTransport transport;
 
     IpopServers *servers = ipop_servers_new(NULL, NULL);
-    ipop_servers_set(servers, list, 1, turn, 1);
+    ipop_servers_set(servers, &(IpopServerLists){.stun = list, .n_stun = 1, .turn = turn, .n_turn = 1});
     g_assert_false(ipop_servers_stun(servers, ip, &port));
     g_assert_false(ipop_servers_turn(servers, 0, ip, &port, &user, &pass, &transport));
     NET_WAIT(chosen(servers, "127.0.0.1", stun.port) && stun.asked > 0);
@@ -285,7 +285,7 @@ static void test_name(void) {
 
     /* With other credentials the address is still known at once. */
     const IpopTurnServer changed[] = {{"localhost:99", "u2", "p2", IPOP_TURN_TCP}};
-    ipop_servers_set(servers, list, 1, changed, 1);
+    ipop_servers_set(servers, &(IpopServerLists){.stun = list, .n_stun = 1, .turn = changed, .n_turn = 1});
     assert_stun(servers, "127.0.0.1", stun.port);
     g_assert_true(ipop_servers_turn(servers, 0, ip, &port, &user, &pass, &transport));
     g_assert_cmpstr(user, ==, "u2");
@@ -308,7 +308,7 @@ static void test_turn(void) {
     const char *user, *pass;
     IpopTurnTransport transport;
     IpopServers *servers = ipop_servers_new(NULL, NULL);
-    ipop_servers_set(servers, NULL, 0, turn, G_N_ELEMENTS(turn));
+    ipop_servers_set(servers, &(IpopServerLists){.turn = turn, .n_turn = G_N_ELEMENTS(turn)});
     g_assert_true(ipop_servers_turn(servers, 0, ip, &port, &user, &pass, &transport));
     g_assert_cmpstr(ip, ==, "192.0.2.1");
     g_assert_cmpuint(port, ==, 3478);
@@ -323,6 +323,35 @@ static void test_turn(void) {
     ipop_servers_free(servers);
 }
 
+/* What the Jabber server offers may be a lie: this host is not made to talk to itself. */
+static void test_offered(void) {
+    NetStun stun, other;
+    net_stun_start(&stun, "127.0.0.1", NULL, 0);
+    net_stun_start(&other, "127.0.0.1", NULL, 0);
+    g_autofree char *name = at("localhost", stun.port), *numeric = at("127.0.0.1", other.port);
+    const char *const list[] = {name, numeric, "[::1]:3478", "[::ffff:127.0.0.1]:3478", "0.0.0.0", "224.0.0.1", "[fe80::1]"};
+    const IpopTurnServer turn[] = {{name, "u", "p", IPOP_TURN_TCP}, {numeric, "u", "p", IPOP_TURN_UDP}};
+    IpopServers *servers = ipop_servers_new(NULL, NULL);
+    IpopServerStatus status;
+    unsigned n = 0;
+
+    /* That it was configured before does not help. */
+    set_stun(servers, name, NULL);
+    NET_WAIT(chosen(servers, "127.0.0.1", stun.port));
+    ipop_servers_set(servers, &(IpopServerLists){list, G_N_ELEMENTS(list), true, turn, G_N_ELEMENTS(turn), true});
+    NET_WAIT(ipop_servers_settled(servers));
+    for (; ipop_servers_status(servers, n, &status); n++) {
+        g_assert_cmpint(status.verdict, ==, IPOP_SERVER_BAD);
+        g_assert_nonnull(strstr(status.text, "the Jabber server offers it"));
+    }
+    g_assert_cmpuint(n, ==, G_N_ELEMENTS(list) + G_N_ELEMENTS(turn));
+    g_assert_cmpuint(other.asked, ==, 0);
+    g_assert_false(ipop_servers_stun(servers, (char[46]){0}, &(uint16_t){0}));
+    ipop_servers_free(servers);
+    net_stun_stop(&stun);
+    net_stun_stop(&other);
+}
+
 static void test_bounded(void) {
     const char *stun[IPOP_SERVERS_MAX + 5];
     IpopTurnServer turn[IPOP_SERVERS_MAX + 5];
@@ -335,7 +364,8 @@ static void test_bounded(void) {
         turn[i] = (IpopTurnServer){"192.0.2.1", "u", "p", IPOP_TURN_UDP};
     }
     IpopServers *servers = ipop_servers_new(NULL, NULL);
-    ipop_servers_set(servers, stun, G_N_ELEMENTS(stun), turn, G_N_ELEMENTS(turn));
+    ipop_servers_set(servers, &(IpopServerLists){.stun = stun, .n_stun = G_N_ELEMENTS(stun), .turn = turn,
+                                                 .n_turn = G_N_ELEMENTS(turn)});
     g_assert_true(ipop_servers_turn(servers, IPOP_SERVERS_MAX - 1, ip, &port, &user, &pass, &transport));
     g_assert_false(ipop_servers_turn(servers, IPOP_SERVERS_MAX, ip, &port, &user, &pass, &transport));
     ipop_servers_free(servers);
@@ -358,6 +388,7 @@ int main(int argc, char **argv) {
     g_test_add_func("/servers/verdicts", test_verdicts);
     g_test_add_func("/servers/name", test_name);
     g_test_add_func("/servers/turn", test_turn);
+    g_test_add_func("/servers/offered", test_offered);
     g_test_add_func("/servers/bounded", test_bounded);
     return g_test_run();
 }

@@ -218,6 +218,7 @@ static const char *set_servers(IpopDaemon *daemon, const json_t *message, const 
     const json_t *stun = json_object_get(message, "stun"), *turn = json_object_get(message, "turn");
     const char *stun_servers[IPOP_SERVERS_MAX];
     IpopTurnServer turn_servers[IPOP_SERVERS_MAX];
+    IpopServerLists lists = {.stun = stun_servers, .turn = turn_servers};
     if (!json_is_array(stun) || json_array_size(stun) > IPOP_SERVERS_MAX)
         return "stun";
     if (!json_is_array(turn) || json_array_size(turn) > IPOP_SERVERS_MAX)
@@ -231,11 +232,16 @@ static const char *set_servers(IpopDaemon *daemon, const json_t *message, const 
     for (size_t i = 0; i < json_array_size(turn); i++)
         if (!get_turn(json_array_get(turn, i), &turn_servers[i]))
             return "turn";
+    lists.n_stun = (unsigned)json_array_size(stun);
+    lists.n_turn = (unsigned)json_array_size(turn);
+    if (json_object_get(message, "stun_offered") && !ipop_json_bool(message, "stun_offered", &lists.stun_offered))
+        return "stun_offered";
+    if (json_object_get(message, "turn_offered") && !ipop_json_bool(message, "turn_offered", &lists.turn_offered))
+        return "turn_offered";
     GHashTableIter iter;
     gpointer peer;
     g_hash_table_iter_init(&iter, daemon->peers);
-    if (ipop_servers_set(daemon->servers, stun_servers, (unsigned)json_array_size(stun), turn_servers,
-                         (unsigned)json_array_size(turn)))
+    if (ipop_servers_set(daemon->servers, &lists))
         while (g_hash_table_iter_next(&iter, NULL, &peer))
             ipop_link_relays_changed(((IpopPeer *)peer)->link);
     return NULL;

@@ -66,6 +66,12 @@ static bool parse_ip(const char *text, char ret_text[static INET6_ADDRSTRLEN], b
     return false;
 }
 
+bool ipop_candidate_ip_usable(const char *ip) {
+    char text[INET6_ADDRSTRLEN];
+    bool usable = false;
+    return parse_ip(ip, text, &usable) && usable;
+}
+
 bool ipop_candidate_make(IpopCandidate *ret, const char *type, const char *foundation, uint64_t priority, const char *ip,
                          uint64_t port, const char *rel_ip, uint64_t rel_port) {
     IpopCandidate c = {0};

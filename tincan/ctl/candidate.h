@@ -39,6 +39,10 @@ bool ipop_ice_credentials_valid(const char *ufrag, const char *pwd);
 const char *ipop_candidate_type_name(IpopCandidateType type);
 bool ipop_candidate_type_parse(const char *name, IpopCandidateType *ret_type);
 
+/* Whether ip is a numeric address that another host may have: not unspecified, loopback, link-local (of IPv6), multicast,
+ * broadcast, or an IPv4 one in IPv6's clothes. */
+bool ipop_candidate_ip_usable(const char *ip);
+
 /* Fills a candidate from texts, checking every one: false (and nothing written) for a host name, an unspecified,
  * multicast or loopback address, port 0, a bad foundation or priority. rel_ip may be NULL or "". Loopback is refused
  * since a peer has no business there; an fe80 address because it needs a scope. */

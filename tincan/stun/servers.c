@@ -1,6 +1,7 @@
 #include "tincan/stun/servers.h"
 
 #include "tincan/base/giotypes.h"
+#include "tincan/ctl/candidate.h"
 #include "tincan/stun/filter.h"
 #include "tincan/stun/server.h"
 
@@ -23,6 +24,7 @@
 typedef struct {
     IpopServer server[IPOP_SERVERS_MAX];
     unsigned n;
+    bool offered; /* by the Jabber server */
 } List;
 
 struct IpopServers {
@@ -302,31 +304,42 @@ static void found_address(IpopServers *servers, IpopServer *server) {
         ask_server(servers, server);
 }
 
-/* A name that can't be resolved now keeps the address it had. */
-static void take_ips(Lookup *lookup, GList *ips, const GError *error) {
-    bool seen[IPOP_FAMILIES] = {false};
+/* The first of each family; a server that has none now keeps what it had. */
+static void take_ips(IpopServers *servers, IpopServer *server, GList *ips, const GError *error) {
+    bool offered = server->user ? servers->turn.offered : servers->stun.offered, seen[IPOP_FAMILIES] = {false};
+    g_autofree char *refused = NULL;
     for (GList *i = ips; i; i = i->next) {
         unsigned f = g_inet_address_get_family(i->data) == G_SOCKET_FAMILY_IPV6 ? IPOP_V6 : IPOP_V4;
+        g_autofree char *ip = g_inet_address_to_string(i->data);
+        if (offered && !ipop_candidate_ip_usable(ip)) {
+            g_free(refused);
+            refused = g_steal_pointer(&ip);
+            continue;
+        }
         if (!seen[f])
-            ipop_server_set_endpoint(lookup->server, i->data);
+            ipop_server_set_endpoint(server, i->data);
         seen[f] = true;
     }
-    lookup->servers->lookups--;
-    if (ipop_server_has_address(lookup->server)) {
-        found_address(lookup->servers, lookup->server);
-    } else {
-        g_autofree char *text = g_strdup_printf("its name can't be resolved (%s): correct it, or see to DNS",
-                                                error ? error->message : "no address");
-        judge(lookup->servers, lookup->server, IPOP_SERVER_BAD, text);
+    if (ipop_server_has_address(server)) {
+        found_address(servers, server);
+        return;
     }
+    g_autofree char *text =
+        refused ? g_strdup_printf("the Jabber server offers it, and it is at %s, which is no other host: configure it if it is meant",
+                                  refused)
+                : g_strdup_printf("its name can't be resolved (%s): correct it, or see to DNS",
+                                  error ? error->message : "no address");
+    judge(servers, server, IPOP_SERVER_BAD, text);
 }
 
 static void on_resolved(GObject *resolver, GAsyncResult *result, gpointer data) {
     Lookup *lookup = data;
     g_autoptr(GError) error = NULL;
     GList *ips = g_resolver_lookup_by_name_finish(G_RESOLVER(resolver), result, &error);
-    if (!g_cancellable_is_cancelled(lookup->cancel))
-        take_ips(lookup, ips, error);
+    if (!g_cancellable_is_cancelled(lookup->cancel)) {
+        lookup->servers->lookups--;
+        take_ips(lookup->servers, lookup->server, ips, error);
+    }
     g_resolver_free_addresses(ips);
     g_object_unref(lookup->cancel);
     g_free(lookup);
@@ -335,8 +348,8 @@ static void on_resolved(GObject *resolver, GAsyncResult *result, gpointer data) 
 static void resolve(IpopServers *servers, IpopServer *server) {
     g_autoptr(GInetAddress) literal = g_inet_address_new_from_string(server->host);
     if (literal) {
-        ipop_server_set_endpoint(server, literal);
-        found_address(servers, server);
+        GList only = {.data = literal};
+        take_ips(servers, server, &only, NULL);
         return;
     }
     g_autoptr(GResolver) resolver = g_resolver_get_default();
@@ -418,7 +431,7 @@ static IpopServer *list_add(IpopServers *servers, List *list, const List *old, c
         return NULL;
     server->list = servers;
     list->n++;
-    for (unsigned i = 0; i < old->n; i++)
+    for (unsigned i = 0; i < old->n && list->offered == old->offered; i++)
         if (strcmp(text, old->server[i].text) == 0)
             memcpy(server->endpoint, old->server[i].endpoint, sizeof server->endpoint);
     return server;
@@ -432,19 +445,19 @@ static bool same_relays(const List *a, const List *b) {
     return same;
 }
 
-bool ipop_servers_set(IpopServers *servers, const char *const *stun, unsigned n_stun, const IpopTurnServer *turn,
-                      unsigned n_turn) {
-    List new_stun = {0}, new_turn = {0};
+bool ipop_servers_set(IpopServers *servers, const IpopServerLists *lists) {
+    List new_stun = {.offered = lists->stun_offered}, new_turn = {.offered = lists->turn_offered};
 
-    for (unsigned i = 0; i < n_stun; i++)
-        list_add(servers, &new_stun, &servers->stun, stun[i]);
-    for (unsigned i = 0; i < n_turn; i++) {
-        IpopServer *server = list_add(servers, &new_turn, &servers->turn, turn[i].server);
+    for (unsigned i = 0; i < lists->n_stun; i++)
+        list_add(servers, &new_stun, &servers->stun, lists->stun[i]);
+    for (unsigned i = 0; i < lists->n_turn; i++) {
+        const IpopTurnServer *turn = &lists->turn[i];
+        IpopServer *server = list_add(servers, &new_turn, &servers->turn, turn->server);
         if (!server)
             continue;
-        server->user = g_strdup(turn[i].user);
-        server->pass = g_strdup(turn[i].pass);
-        server->transport = turn[i].transport;
+        server->user = g_strdup(turn->user);
+        server->pass = g_strdup(turn->pass);
+        server->transport = turn->transport;
     }
     bool news = !same_relays(&servers->turn, &new_turn);
     stop_round(servers);

@@ -3,7 +3,7 @@
  *
  * In rounds: at each ipop_servers_set, ipop_servers_refresh and every five minutes names are resolved (GResolver,
  * asynchronously), every STUN server is asked from one spare socket, one of them for the NAT's filter (filter.h), and every
- * TURN server has to relay for a moment (turn.h). No other host than the configured ones is ever contacted.
+ * TURN server has to relay for a moment (turn.h). No other host than those of the lists is ever contacted.
  */
 #pragma once
 
@@ -22,11 +22,22 @@ typedef enum {
 } IpopTurnTransport;
 
 typedef struct {
-    char *server; /* "host:port", "[v6]:port" */
+    char *server; /* as for STUN */
     char *user;
     char *pass;
     IpopTurnTransport transport;
 } IpopTurnServer;
+
+/* offered: they are not the user's choice but what the Jabber server says, which may be a lie that is to make this host talk to
+ * itself or its neighbours: an address that no other host has (ipop_candidate_ip_usable) is refused then. */
+typedef struct {
+    const char *const *stun; /* "host", "host:port", "[v6]", "[v6]:port"; port 3478 when there is none */
+    unsigned n_stun;
+    bool stun_offered;
+    const IpopTurnServer *turn;
+    unsigned n_turn;
+    bool turn_offered;
+} IpopServerLists;
 
 typedef enum {
     IPOP_SERVER_UNKNOWN, /* not yet asked, or not yet given up */
@@ -57,11 +68,9 @@ typedef struct IpopServers IpopServers;
 IpopServers *ipop_servers_new(const IpopServersEvents *events, void *user);
 void ipop_servers_free(IpopServers *servers);
 
-/* Copies the lists: "host", "host:port", "[v6]" or "[v6]:port", port 3478 when there is none. What is no such text, and what is
- * more than IPOP_SERVERS_MAX of a kind, is left out. True when the TURN servers, or what they know us by, are others than
- * before. */
-bool ipop_servers_set(IpopServers *servers, const char *const *stun, unsigned n_stun, const IpopTurnServer *turn,
-                      unsigned n_turn);
+/* Copies the lists. What is no server's text, and what is more than IPOP_SERVERS_MAX of a kind, is left out. True when the TURN
+ * servers, or what they know us by, are others than before. */
+bool ipop_servers_set(IpopServers *servers, const IpopServerLists *lists);
 
 /* A round now: the network changed. */
 void ipop_servers_refresh(IpopServers *servers);
