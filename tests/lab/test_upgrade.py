@@ -3,7 +3,11 @@
 import os
 
 from lab.case import LabTest
+from lab.coturn import Coturn
+from lab.node import wait_pair
+from lab.rogue import Rogue
 from lab.wait import wait_for
+from lab.world import Server
 
 _BLOCKED = """
 table inet blocked {
@@ -66,3 +70,52 @@ class Upgrade(LabTest):
             self.assertEqual((view["status"], view["path"]), ("online", "relayed"))
         sent, received = ping.stop()
         self.assertEqual(sent, received, "looking for a better path lost packets")
+
+
+class SlowServers(LabTest):
+    """Checks of a peer come before its credentials and candidates when Jabber is slower than the way between the two, and before
+    this host's own candidates when STUN and TURN are."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.rogue = Rogue(cls.world, "192.0.2.11", 5303)
+        cls.addClassCleanup(cls.rogue.close)
+        cls.rogue.latency = 0.03
+        host = Server(cls.world, "turn", "192.0.2.50")
+        cls.addClassCleanup(host.ns.close)
+        coturn = Coturn(host, f"{cls.world.folder('turn')}/coturn", "lab.test")
+        cls.addClassCleanup(coturn.stop)
+        host.ns.run("tc", "qdisc", "replace", "dev", "wan", "root", "tbf", "rate", "30kbit", "burst", "200", "limit", "100kb")
+        credentials = dict(user=Coturn.USER, **{"pass": Coturn.PASSWORD})
+        cls.servers = dict(stun=["192.0.2.10:3478"], turn=[dict(server="192.0.2.50:3478", transport="udp", **credentials)])
+
+    def meet(self, first, second):
+        """Twice, since chance says which of the two asks. Direct at once, not by a later attempt."""
+        for _ in range(2):
+            sites = [self.world.site(kind) for kind in (first, second)]
+            a, b = [self.node(site.host, name, f"172.31.0.{i + 1}", **self.rogue.keys(), **self.servers)
+                    for i, (site, name) in enumerate(zip(sites, ("alice", "bob")))]
+            a.start()
+            b.start()
+            views = wait_pair(a, b)
+            for node, other, view in zip((a, b), (b, a), views):
+                node.wait_peer(other, lambda p: p["path"] == "direct", "directly", 3)
+                self.assertEqual(node.peer(other)["generation"], view["generation"])
+            for part in (a, b, *sites):
+                part.close()
+
+    def test_open_home(self):
+        """a public host and one behind a NAT are direct at once"""
+        self.meet("open", "home")
+
+    def test_fullcone_home(self):
+        """two behind NATs, one of which lets everybody in, are direct at once"""
+        self.meet("fullcone", "home")
+
+    def test_symmetric_open(self):
+        """a public host and one behind a symmetric NAT are direct at once"""
+        self.meet("symmetric", "open")
+
+    def test_home_home(self):
+        """two behind home routers are direct at once"""
+        self.meet("home", "home")

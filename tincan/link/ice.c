@@ -20,6 +20,8 @@
 #define EVENTS_MAX 256           /* waiting for the main loop; only a broken libnice makes so many */
 #define RELAYED_MAX 1400         /* a TURN server may fragment what is longer, and then nobody would know */
 #define CHANNEL_DATA 4           /* what a relay puts in front of a datagram */
+#define REFLEXIVE_PREFERENCE 64  /* type preferences above are of direct ways: libnice sends 110 for those, 30 and less for relays */
+#define LOOKS_MAX 3              /* for direct pairs, when a relayed one was selected */
 
 typedef struct {
     enum { EVENT_CANDIDATE, EVENT_LEARNED, EVENT_GATHERED, EVENT_HEARD, EVENT_STATE, EVENT_PAIR } type;
@@ -65,7 +67,10 @@ typedef struct {
     Event pair; /* the last one */
 
     bool has_remote, remote_end;
-    uint32_t applied; /* bit per remote candidate of the attempt: libnice has it */
+    /* Bits per remote candidate of the attempt. */
+    uint32_t applied; /* libnice has it */
+    uint32_t paired;  /* it was learned, and is paired with all own ones */
+    unsigned looks;
 } Ice;
 
 typedef struct {
@@ -135,11 +140,14 @@ static void on_candidate(NiceAgent *agent, NiceCandidate *candidate, gpointer da
         post(data, &event);
 }
 
-/* Checks of the peer came from an address that was not signalled. */
+/* Checks of the peer came from an address that was not signalled. With what priority they came tells whether by a relay. */
 static void on_learned(NiceAgent *agent, NiceCandidate *candidate, gpointer data) {
     Event event = {EVENT_LEARNED};
-    if (read_candidate(candidate, &event.candidate))
-        post(data, &event);
+    if (!read_candidate(candidate, &event.candidate))
+        return;
+    if (candidate->priority >> 24 < REFLEXIVE_PREFERENCE)
+        event.candidate.type = IPOP_CANDIDATE_RELAY;
+    post(data, &event);
 }
 
 static void on_heard(NiceAgent *agent, guint stream, gpointer data) {
@@ -333,20 +341,19 @@ static void forbid_fragments(Ice *ice) {
     }
 }
 
-/* A check of the peer may overtake the candidate it came from: first seen as peer-reflexive, that may be a relay. */
-static bool correct_type(const Ice *ice, Event *event) {
+/* libnice knows a candidate that a check of the peer came from first as peer-reflexive, and others by a type that we made up
+ * (pair_anew). */
+static void correct_type(const Ice *ice, Event *event) {
     const IpopAttempt *attempt = ice->base.attempt;
     IpopPathInfo *info = &event->pair.info;
     for (unsigned i = 0; i < attempt->n_remote; i++) {
         const IpopCandidate *c = &attempt->remote[i];
-        if (info->remote_type == IPOP_CANDIDATE_PRFLX && !(attempt->learned >> i & 1) && c->port == event->pair.remote_port &&
-            strcmp(c->ip, event->pair.remote_ip) == 0) {
+        if (c->port == event->pair.remote_port && strcmp(c->ip, event->pair.remote_ip) == 0) {
             info->remote_type = c->type;
-            info->relayed = info->relayed || c->type == IPOP_CANDIDATE_RELAY;
-            return true;
+            info->relayed = info->local_type == IPOP_CANDIDATE_RELAY || c->type == IPOP_CANDIDATE_RELAY;
+            return;
         }
     }
-    return false;
 }
 
 /* libnice says the same pair again at changes of its own state; the peer may be elsewhere by now, as its packets say. */
@@ -355,6 +362,47 @@ static bool is_news(const Ice *ice, const Event *event) {
     return ice->base.attempt->n_pairs == 0 || strcmp(old->local_addr, new->local_addr) != 0 ||
            strcmp(old->remote_addr, new->remote_addr) != 0 || old->local_type != new->local_type ||
            old->remote_type != new->remote_type;
+}
+
+static NiceCandidate *to_nice(const Ice *ice, const IpopCandidate *c) {
+    static const NiceCandidateType types[] = {
+        [IPOP_CANDIDATE_HOST] = NICE_CANDIDATE_TYPE_HOST,
+        [IPOP_CANDIDATE_SRFLX] = NICE_CANDIDATE_TYPE_SERVER_REFLEXIVE,
+        [IPOP_CANDIDATE_PRFLX] = NICE_CANDIDATE_TYPE_PEER_REFLEXIVE,
+        [IPOP_CANDIDATE_RELAY] = NICE_CANDIDATE_TYPE_RELAYED,
+    };
+    NiceCandidate *candidate = nice_candidate_new(types[c->type]);
+    candidate->transport = NICE_CANDIDATE_TRANSPORT_UDP;
+    candidate->stream_id = ice->stream;
+    candidate->component_id = COMPONENT;
+    candidate->priority = c->priority;
+    g_strlcpy(candidate->foundation, c->foundation, sizeof candidate->foundation);
+    nice_address_set_from_string(&candidate->addr, c->ip);
+    nice_address_set_port(&candidate->addr, c->port);
+    if (nice_address_set_from_string(&candidate->base_addr, c->rel_ip))
+        nice_address_set_port(&candidate->base_addr, c->rel_port);
+    return candidate;
+}
+
+/* libnice 0.1.21 loses direct pairs: the credentials or the candidate come after a check from there (a pair that could not be
+ * checked yet counts as failed and is dropped; a candidate that was learned from a check is paired with the socket that it came
+ * to and with no other, though it be signalled later), and those that wait for their turn are dropped when any pair is
+ * nominated, were it the worst. A candidate is paired anew only when it is given under another type than the first one at that
+ * address has; the first that it is given under becomes the type of one that was learned. */
+static void pair_anew(Ice *ice, uint32_t which) {
+    static const IpopCandidateType types[] = {IPOP_CANDIDATE_HOST, IPOP_CANDIDATE_SRFLX};
+    const IpopAttempt *attempt = ice->base.attempt;
+    GSList *list = NULL;
+    for (unsigned i = 0; i < attempt->n_remote; i++)
+        for (unsigned t = 0; t < G_N_ELEMENTS(types) && which >> i & 1 && attempt->remote[i].type != IPOP_CANDIDATE_RELAY; t++) {
+            IpopCandidate c = attempt->remote[i];
+            c.type = types[t];
+            list = g_slist_prepend(list, to_nice(ice, &c));
+        }
+    list = g_slist_reverse(list);
+    if (list)
+        nice_agent_set_remote_candidates(ice->agent, ice->stream, COMPONENT, list);
+    g_slist_free_full(list, (GDestroyNotify)nice_candidate_free);
 }
 
 static void handle_pair(Ice *ice, Event *event) {
@@ -376,6 +424,10 @@ static void handle_pair(Ice *ice, Event *event) {
     ipop_attempt_add_pair(ice->base.attempt, &event->pair.info);
     ice->events.path(ice->user, path, &event->pair.info);
     ipop_path_unref(path);
+    if (relayed && !ice->closed && ice->looks < LOOKS_MAX) {
+        ice->looks++;
+        pair_anew(ice, ice->applied | ice->paired);
+    }
 }
 
 static void tell_seen(Ice *ice, const IpopCandidate *candidate) {
@@ -432,26 +484,6 @@ static unsigned ask_relays(Ice *ice) {
     return n;
 }
 
-static NiceCandidate *to_nice(const Ice *ice, const IpopCandidate *c) {
-    static const NiceCandidateType types[] = {
-        [IPOP_CANDIDATE_HOST] = NICE_CANDIDATE_TYPE_HOST,
-        [IPOP_CANDIDATE_SRFLX] = NICE_CANDIDATE_TYPE_SERVER_REFLEXIVE,
-        [IPOP_CANDIDATE_PRFLX] = NICE_CANDIDATE_TYPE_PEER_REFLEXIVE,
-        [IPOP_CANDIDATE_RELAY] = NICE_CANDIDATE_TYPE_RELAYED,
-    };
-    NiceCandidate *candidate = nice_candidate_new(types[c->type]);
-    candidate->transport = NICE_CANDIDATE_TRANSPORT_UDP;
-    candidate->stream_id = ice->stream;
-    candidate->component_id = COMPONENT;
-    candidate->priority = c->priority;
-    g_strlcpy(candidate->foundation, c->foundation, sizeof candidate->foundation);
-    nice_address_set_from_string(&candidate->addr, c->ip);
-    nice_address_set_port(&candidate->addr, c->port);
-    if (nice_address_set_from_string(&candidate->base_addr, c->rel_ip))
-        nice_address_set_port(&candidate->base_addr, c->rel_port);
-    return candidate;
-}
-
 /* Gives libnice what has come so far; it needs the credentials first, and own candidates to pair them with. */
 static void apply_remote(Ice *ice) {
     if (!ice->has_remote || ice->gather_at != INT64_MAX)
@@ -469,6 +501,14 @@ static void apply_remote(Ice *ice) {
     g_slist_free_full(list, (GDestroyNotify)nice_candidate_free);
     if (ice->remote_end)
         nice_agent_peer_candidate_gathering_done(ice->agent, ice->stream);
+}
+
+/* Not before libnice has the credentials to check them with. */
+static void pair_learned(Ice *ice) {
+    uint32_t fresh = ice->has_remote && ice->gather_at == INT64_MAX ? ice->base.attempt->learned & ~ice->paired : 0;
+    ice->paired |= fresh;
+    if (fresh)
+        pair_anew(ice, fresh);
 }
 
 /* With no STUN server the relays need not wait for anything. */
@@ -534,7 +574,7 @@ static bool open_stream(Ice *ice) {
 static void gather_again(Ice *ice) {
     ice->again = true;
     ice->relays_asked = ice->gathered = false;
-    ice->applied = 0;
+    ice->applied = ice->paired = 0;
     nice_agent_remove_stream(ice->agent, ice->stream);
     if (!open_stream(ice) || !nice_agent_set_local_credentials(ice->agent, ice->stream, ice->ufrag, ice->pwd))
         return;
@@ -614,6 +654,8 @@ static gboolean dispatch(GSource *source, GSourceFunc callback, gpointer data) {
         handle(ice, event);
         g_free(event);
     }
+    if (!ice->closed)
+        pair_learned(ice);
     if (!ice->closed)
         run_timers(ice, g_get_monotonic_time());
     if (!ice->closed && ice->base.attempt->n_pairs > 0) {

@@ -8,10 +8,12 @@ import base64
 import hashlib
 import hmac
 import os
+import queue
 import re
 import socket
 import ssl
 import threading
+import time
 import xml.parsers.expat
 from xml.sax.saxutils import escape, quoteattr
 
@@ -157,23 +159,25 @@ class Client:
 class Rogue:
     """change: a function of (client, stanza) called for each stanza that passes; it returns the text to pass on in its place,
     or None to have it vanish. after_login: a function of the client, called when it is logged in. services: a function that
-    gives the payload of the answer to XEP-0215; None for none."""
+    gives the payload of the answer to XEP-0215; None for none. latency: how many seconds an IQ is under way to another node."""
 
     def __init__(self, world, address, port, domain="rogue.test"):
         self.domain, self.address, self.port = domain, address, port
         self.user, self.password = "node", "the rogue knows it"
         self.mechanisms = ("SCRAM-SHA-256", "SCRAM-SHA-1")
         self.change = self.after_login = self.services = None
-        self.logins = 0
+        self.latency = self.logins = 0
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(*world.authority.issue(domain))
         self._clients, self._lock, self._resources = [], threading.Lock(), {}
+        self._under_way = queue.SimpleQueue()
         self._listener = world.broker.ns.socket(kind=socket.SOCK_STREAM)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.bind((address, port))
         self._listener.listen(64)
         self._threads = []
         self._start(self._accept)
+        self._start(self._deliver)
 
     @property
     def account(self):
@@ -186,6 +190,7 @@ class Rogue:
     def close(self):
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._under_way.put(None)
         for client in self.clients():
             client.close()
         for thread in self._threads:
@@ -239,6 +244,13 @@ class Rogue:
             if client.presence:
                 self._broadcast(f"<presence type='unavailable' from={quoteattr(client.jid)}/>")
 
+    def _deliver(self):
+        """Each as late as it should be, in the order they came."""
+        while (item := self._under_way.get()):
+            due, client, text = item
+            time.sleep(max(0, due - time.monotonic()))
+            client.send(text)
+
     def _broadcast(self, text):
         for other in self.clients():
             if other.presence:
@@ -263,7 +275,7 @@ class Rogue:
         to, kind = stanza.attributes.get("to", ""), stanza.attributes["type"]
         other = next((c for c in self.clients() if c.jid == to and c.presence), None)
         if other:
-            other.send(stanza.sent_by(client.jid))
+            self._under_way.put((time.monotonic() + self.latency, other, stanza.sent_by(client.jid)))
         elif kind in ("get", "set"):
             ping = "urn:xmpp:ping" in stanza.text and to == self.domain
             asked = self.services and "urn:xmpp:extdisco:2" in stanza.text and to == self.domain
