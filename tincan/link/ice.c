@@ -21,7 +21,8 @@
 #define RELAYED_MAX 1400         /* a TURN server may fragment what is longer, and then nobody would know */
 #define CHANNEL_DATA 4           /* what a relay puts in front of a datagram */
 #define REFLEXIVE_PREFERENCE 64  /* type preferences above are of direct ways: libnice sends 110 for those, 30 and less for relays */
-#define LOOKS_MAX 3              /* for direct pairs, when a relayed one was selected */
+#define LOOKS_MAX 3              /* for direct pairs, while a relayed one is selected */
+#define LOOK_US 100000           /* between the first two; four times that to the third */
 
 typedef struct {
     enum { EVENT_CANDIDATE, EVENT_LEARNED, EVENT_GATHERED, EVENT_HEARD, EVENT_STATE, EVENT_PAIR } type;
@@ -69,8 +70,9 @@ typedef struct {
     bool has_remote, remote_end;
     /* Bits per remote candidate of the attempt. */
     uint32_t applied; /* libnice has it */
-    uint32_t paired;  /* it was learned, and is paired with all own ones */
+    uint32_t paired;  /* it was learned, and libnice has it as a host candidate and paired it with all own ones */
     unsigned looks;
+    int64_t look_at; /* monotonic; INT64_MAX: not planned */
 } Ice;
 
 typedef struct {
@@ -342,7 +344,7 @@ static void forbid_fragments(Ice *ice) {
 }
 
 /* libnice knows a candidate that a check of the peer came from first as peer-reflexive, and others by a type that we made up
- * (pair_anew). */
+ * (pair_learned). */
 static void correct_type(const Ice *ice, Event *event) {
     const IpopAttempt *attempt = ice->base.attempt;
     IpopPathInfo *info = &event->pair.info;
@@ -384,25 +386,40 @@ static NiceCandidate *to_nice(const Ice *ice, const IpopCandidate *c) {
     return candidate;
 }
 
-/* libnice 0.1.21 loses direct pairs: the credentials or the candidate come after a check from there (a pair that could not be
- * checked yet counts as failed and is dropped; a candidate that was learned from a check is paired with the socket that it came
- * to and with no other, though it be signalled later), and those that wait for their turn are dropped when any pair is
- * nominated, were it the worst. A candidate is paired anew only when it is given under another type than the first one at that
- * address has; the first that it is given under becomes the type of one that was learned. */
-static void pair_anew(Ice *ice, uint32_t which) {
-    static const IpopCandidateType types[] = {IPOP_CANDIDATE_HOST, IPOP_CANDIDATE_SRFLX};
+static void give(Ice *ice, uint32_t which, uint32_t as_host) {
     const IpopAttempt *attempt = ice->base.attempt;
     GSList *list = NULL;
-    for (unsigned i = 0; i < attempt->n_remote; i++)
-        for (unsigned t = 0; t < G_N_ELEMENTS(types) && which >> i & 1 && attempt->remote[i].type != IPOP_CANDIDATE_RELAY; t++) {
-            IpopCandidate c = attempt->remote[i];
-            c.type = types[t];
+    for (unsigned i = 0; i < attempt->n_remote; i++) {
+        IpopCandidate c = attempt->remote[i];
+        c.type = as_host >> i & 1 ? IPOP_CANDIDATE_HOST : IPOP_CANDIDATE_SRFLX;
+        if (which >> i & 1 && attempt->remote[i].type != IPOP_CANDIDATE_RELAY)
             list = g_slist_prepend(list, to_nice(ice, &c));
-        }
+    }
     list = g_slist_reverse(list);
     if (list)
         nice_agent_set_remote_candidates(ice->agent, ice->stream, COMPONENT, list);
     g_slist_free_full(list, (GDestroyNotify)nice_candidate_free);
+}
+
+/* libnice 0.1.21 loses direct pairs. One whose check came before the credentials is tried without them, fails, and is dropped with
+ * the next new one. A candidate that was learned from a check is paired with the socket that it came to and with no other, though
+ * it be signalled later. What waits for its turn is dropped when any pair is nominated, were it the worst, and whenever a
+ * candidate is given that is known. A candidate is paired anew when it is given under another type than libnice first had for
+ * that address; for one that was learned the first type that it is given under becomes that. */
+static void pair_learned(Ice *ice, uint32_t which) {
+    ice->paired |= which;
+    give(ice, which, which);
+    give(ice, which, 0);
+}
+
+static void look_for_direct(Ice *ice, int64_t now) {
+    const IpopAttempt *attempt = ice->base.attempt;
+    uint32_t as_host = 0;
+    for (unsigned i = 0; i < attempt->n_remote; i++)
+        if (!(ice->paired >> i & 1) && attempt->remote[i].type != IPOP_CANDIDATE_HOST)
+            as_host |= 1u << i;
+    give(ice, ice->applied | ice->paired, as_host);
+    ice->look_at = ++ice->looks < LOOKS_MAX ? now + (LOOK_US << 2 * (ice->looks - 1)) : INT64_MAX;
 }
 
 static void handle_pair(Ice *ice, Event *event) {
@@ -424,10 +441,10 @@ static void handle_pair(Ice *ice, Event *event) {
     ipop_attempt_add_pair(ice->base.attempt, &event->pair.info);
     ice->events.path(ice->user, path, &event->pair.info);
     ipop_path_unref(path);
-    if (relayed && !ice->closed && ice->looks < LOOKS_MAX) {
-        ice->looks++;
-        pair_anew(ice, ice->applied | ice->paired);
-    }
+    if (!relayed)
+        ice->look_at = INT64_MAX;
+    else if (ice->looks == 0)
+        ice->look_at = g_get_monotonic_time();
 }
 
 static void tell_seen(Ice *ice, const IpopCandidate *candidate) {
@@ -501,14 +518,6 @@ static void apply_remote(Ice *ice) {
     g_slist_free_full(list, (GDestroyNotify)nice_candidate_free);
     if (ice->remote_end)
         nice_agent_peer_candidate_gathering_done(ice->agent, ice->stream);
-}
-
-/* Not before libnice has the credentials to check them with. */
-static void pair_learned(Ice *ice) {
-    uint32_t fresh = ice->has_remote && ice->gather_at == INT64_MAX ? ice->base.attempt->learned & ~ice->paired : 0;
-    ice->paired |= fresh;
-    if (fresh)
-        pair_anew(ice, fresh);
 }
 
 /* With no STUN server the relays need not wait for anything. */
@@ -589,6 +598,10 @@ static bool is_complete(const Ice *ice, int64_t now) {
 }
 
 static void run_timers(Ice *ice, int64_t now) {
+    /* Not before libnice has the credentials to check them with. */
+    uint32_t learned = ice->has_remote && ice->gather_at == INT64_MAX ? ice->base.attempt->learned & ~ice->paired : 0;
+    if (learned)
+        pair_learned(ice, learned);
     /* From the first turn on: libnice makes its STUN query in that one, however late it comes. */
     if (ice->relays_at == 0)
         ice->relays_at = now + ice->relay_delay;
@@ -596,6 +609,8 @@ static void run_timers(Ice *ice, int64_t now) {
         run_gathering(ice, now);
     else if (now >= ice->relays_at)
         run_relays(ice, now);
+    if (now >= ice->look_at)
+        look_for_direct(ice, now);
     bool complete = !ice->ended && is_complete(ice, now);
     if (complete && ice->gathered && !ice->again && ice->base.attempt->n_pairs == 0 && lacks_relay(ice))
         gather_again(ice);
@@ -635,7 +650,7 @@ static Event *pop(Ice *ice) {
 }
 
 static void plan_next(Ice *ice, int64_t now) {
-    int64_t next = MIN(MIN(ice->gather_at, ice->batch_at), ice->relays_at);
+    int64_t next = MIN(MIN(ice->gather_at, ice->batch_at), MIN(ice->relays_at, ice->look_at));
     if (!ice->ended)
         next = MIN(next, ice->ports && ipop_portmap_set_waiting(ice->ports) ? now + POLL_US : ice->end_at);
     g_mutex_lock(&ice->lock);
@@ -654,8 +669,6 @@ static gboolean dispatch(GSource *source, GSourceFunc callback, gpointer data) {
         handle(ice, event);
         g_free(event);
     }
-    if (!ice->closed)
-        pair_learned(ice);
     if (!ice->closed)
         run_timers(ice, g_get_monotonic_time());
     if (!ice->closed && ice->base.attempt->n_pairs > 0) {
@@ -761,7 +774,7 @@ IpopTransport *ipop_ice_new(const IpopIceConfig *config, const IpopTransportEven
     ice->servers = config->servers;
     ice->ports = config->portmap ? ipop_portmap_set_new(config->portmap, on_mapped, ice) : NULL;
     ice->state = IPOP_TRANSPORT_GATHERING;
-    ice->batch_at = ice->relays_at = INT64_MAX;
+    ice->batch_at = ice->relays_at = ice->look_at = INT64_MAX;
     ice->end_at = g_get_monotonic_time() + END_LIMIT_US;
     g_mutex_init(&ice->lock);
     ice->agent = agent_new(ice, config->controlling);
