@@ -284,9 +284,19 @@ static void on_woken(void *user) {
     ipop_links_woken(user);
 }
 
+/* What the server sent before it answered was said while this host slept. */
+static void on_caught_up(void *user, IpopIqOutcome outcome, const char *xml, size_t n) {
+    IpopController *c = user;
+    c->catching_up = false;
+    ipop_links_caught_up(c);
+}
+
 static void on_slept(void *user, double seconds) {
+    IpopController *c = user;
     ipop_log(IPOP_LOG_INFO, "jabber", "this host slept for %.0f s: checking the connection", seconds);
-    check_xmpp(user);
+    c->catching_up = c->xmpp != NULL && ipop_xmpp_request(c->xmpp, IPOP_XMPP_REPLY, "get", NULL, "<ping xmlns='urn:xmpp:ping'/>",
+                                                          on_caught_up, c);
+    check_xmpp(c);
 }
 
 static void on_trouble(void *user, const char *sentence) {

@@ -54,6 +54,7 @@ struct IpopController {
     int64_t renewed_at; /* when links get a new generation for a change of the network, or last did */
     IpopBudget renewals;
 
+    bool catching_up; /* this host slept: offers that come now may be long past */
     unsigned strangers; /* peers without a pin that a session is under way with */
     GHashTable *oddities; /* JIDs whose invalid presence was logged */
     uint64_t dropped;     /* stanzas too long, as last looked */
@@ -181,6 +182,9 @@ void ipop_links_down(IpopController *controller);
 void ipop_links_up(IpopController *controller, bool fresh);
 
 void ipop_links_network_changed(IpopController *controller);
+
+/* What came by Jabber while this host slept has been seen: those without a link are called, since offers were left out. */
+void ipop_links_caught_up(IpopController *controller);
 
 /* This host was away for a while, and is back where it was: tincan asks who carries whether it still does. */
 void ipop_links_woken(IpopController *controller);

@@ -260,6 +260,8 @@ static void take_offer(IpopController *c, IpopPeer *peer, IpopIq *iq) {
         reply_error(c, iq, IPOP_STANZA_BAD_REQUEST, "the uid is not that of your presence");
     } else if (!c->tincan) {
         reply_error(c, iq, IPOP_STANZA_RESOURCE_CONSTRAINT, "its ipop-tincan is not running");
+    } else if (c->catching_up) {
+        reply_error(c, iq, IPOP_STANZA_RESOURCE_CONSTRAINT, "its host slept: it calls by itself");
     } else if (!ipop_links_room(c, peer) ||
                !ipop_budget_take(&peer->offers, OFFERS_MAX, OFFERS_INTERVAL, ipop_clock_now())) {
         reply_error(c, iq, IPOP_STANZA_RESOURCE_CONSTRAINT, "too many sessions in a short time");

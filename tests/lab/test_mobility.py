@@ -232,21 +232,30 @@ class Moves(LabTest):
 
         self.measure("tincan killed", [self.flow(a, b)], kill, 4)
 
-    def test_sleeps(self):
-        """both programs stand still for so long that the peer gives the link up, and wake"""
-        a, b = self.pair()
+    def sleeps(self, event, a, others, flows):
+        """Both programs of a stand still until the others have given it up (--long: a minute), and wake."""
         programs = (a.tincan, a.controller)
 
         def sleep(_):
             for program in programs:
                 program.send(signal.SIGSTOP)
-            b.wait_offline(a)
+            for b in others:
+                b.wait_offline(a)
             time.sleep(48 if self.long else 3)  # that is the event: a minute in all
             for program in programs:
                 program.send(signal.SIGCONT)
             return time.monotonic()
 
-        self.measure("asleep", [self.flow(a, b)], sleep, 3)
+        self.measure(event, flows, sleep, 3)
+
+    def test_sleeps(self):
+        """both programs stand still for so long that the peer gives the link up, and wake"""
+        a, b = self.pair()
+        self.sleeps("asleep", a, [b], [self.flow(a, b)])
+
+    def test_sleeps_long(self):
+        """both programs stand still while six peers call in vain, again and again, and wake"""
+        self.sleeps("asleep, six relayed peers", *self.star(6))
 
     def test_moves_and_restarts(self):
         """both programs killed, another address, both started again within a second"""
