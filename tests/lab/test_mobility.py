@@ -232,7 +232,7 @@ class Moves(LabTest):
 
         self.measure("tincan killed", [self.flow(a, b)], kill, 4)
 
-    def sleeps(self, event, a, others, flows):
+    def sleeps(self, event, bound, a, others, flows):
         """Both programs of a stand still until the others have given it up (--long: a minute), and wake."""
         programs = (a.tincan, a.controller)
 
@@ -246,16 +246,16 @@ class Moves(LabTest):
                 program.send(signal.SIGCONT)
             return time.monotonic()
 
-        self.measure(event, flows, sleep, 3)
+        self.measure(event, flows, sleep, bound)
 
     def test_sleeps(self):
         """both programs stand still for so long that the peer gives the link up, and wake"""
         a, b = self.pair()
-        self.sleeps("asleep", a, [b], [self.flow(a, b)])
+        self.sleeps("asleep", 3, a, [b], [self.flow(a, b)])
 
     def test_sleeps_long(self):
         """both programs stand still while six peers call in vain, again and again, and wake"""
-        self.sleeps("asleep, six relayed peers", *self.star(6))
+        self.sleeps("asleep, six relayed peers", 5, *self.star(6))
 
     def test_moves_and_restarts(self):
         """both programs killed, another address, both started again within a second"""
