@@ -1,11 +1,14 @@
 /* inbound.c - session -> source check -> tun. A datagram is opened in place, and the packets are joined again on their way to the
  * device. */
+#include "tincan/base/clock.h"
 #include "tincan/packet/ip.h"
 #include "tincan/tunnel/internal.h"
 
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#define RTT_MAX (10 * IPOP_SECOND) /* a later answer waited here while this host slept: no measure of the way */
 
 void ipop_inbound_write(IpopWorker *worker, const uint8_t *buffer, size_t n) {
     if (write(worker->device, buffer, n) < 0)
@@ -74,6 +77,8 @@ static void take_pong(IpopWorker *worker, IpopTunnelPeer *peer, uint64_t sent) {
         return;
     peer->ping = 0;
     int64_t rtt = worker->now - (int64_t)sent;
+    if (rtt > RTT_MAX)
+        return;
     atomic_store_explicit(&peer->counters.rtt, rtt, memory_order_relaxed);
     ipop_tunnel_tell_pong(peer, rtt);
 }
