@@ -288,7 +288,7 @@ static void on_woken(void *user) {
 static void on_caught_up(void *user, IpopIqOutcome outcome, const char *xml, size_t n) {
     IpopController *c = user;
     c->catching_up = false;
-    ipop_links_network_changed(c); /* peers may have given links up that seem good from here */
+    ipop_links_caught_up(c);
 }
 
 static void on_slept(void *user, double seconds) {

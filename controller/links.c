@@ -368,6 +368,16 @@ void ipop_links_woken(IpopController *c) {
     shake(c, 0);
 }
 
+void ipop_links_caught_up(IpopController *c) {
+    for (unsigned i = ipop_registry_count(c->registry); i-- > 0;) {
+        IpopPeer *peer = ipop_registry_nth(c->registry, i);
+        if (peer->link != IPOP_POLICY_LINK_DOWN)
+            continue;
+        peer->first = true;
+        ipop_links_retry(c, peer);
+    }
+}
+
 void ipop_links_relays_changed(IpopController *c) {
     int64_t at = ipop_clock_now();
     for (unsigned i = 0; i < ipop_registry_count(c->registry); i++) {
