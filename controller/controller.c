@@ -254,6 +254,7 @@ static void on_up(void *user, const IpopDataplaneNode *node) {
     if (other) {
         /* With another identity everything is another's: the resource, and what the peers know. */
         g_clear_pointer(&c->xmpp, ipop_xmpp_free);
+        c->catching_up = false; /* what was asked of it is never answered */
         c->xmpp_state = IPOP_XMPP_DISCONNECTED;
         become(c, node);
     }

@@ -121,6 +121,22 @@ static void test_lost_link_comes_back(void) {
     server_stop();
 }
 
+/* Both stand still for longer than a timer may be late, and what is offered afterwards is taken. */
+static void test_slept(void) {
+    server_start();
+    Node *a = node_new(1, ""), *b = node_new(2, "");
+    WAIT_FOR(online(a, b));
+    g_usleep(3200 * 1000);
+    settle(a, b);
+    unsigned initiates = server.initiates;
+    Node *high = lower_of(a, b) == a ? b : a;
+    notify_link(high->twin, lower_of(a, b)->twin->uid.hex, 100, "failed", "the peer stopped answering");
+    WAIT_FOR(server.initiates > initiates && online(a, b));
+    node_free(a);
+    node_free(b);
+    server_stop();
+}
+
 static void test_network_changed(void) {
     server_start();
     Node *a = node_new(1, ""), *b = node_new(2, "");
@@ -417,6 +433,7 @@ int main(int argc, char **argv) {
     g_test_add_func("/controller/login-lost", test_login_lost);
     g_test_add_func("/controller/gone-is-forgotten", test_gone_is_forgotten);
     g_test_add_func("/controller/lost-link-comes-back", test_lost_link_comes_back);
+    g_test_add_func("/controller/slept", test_slept);
     g_test_add_func("/controller/network-changed", test_network_changed);
     g_test_add_func("/controller/doubt", test_doubt);
     g_test_add_func("/controller/relayed-is-tried-again", test_relayed_is_tried_again);
