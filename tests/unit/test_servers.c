@@ -329,7 +329,8 @@ static void test_offered(void) {
     net_stun_start(&stun, "127.0.0.1", NULL, 0);
     net_stun_start(&other, "127.0.0.1", NULL, 0);
     g_autofree char *name = at("localhost", stun.port), *numeric = at("127.0.0.1", other.port);
-    const char *const list[] = {name, numeric, "[::1]:3478", "[::ffff:127.0.0.1]:3478", "0.0.0.0", "224.0.0.1", "[fe80::1]"};
+    const char *const list[] = {name, numeric, "[::1]:3478", "[::ffff:127.0.0.1]:3478",
+                                "0.0.0.0", "224.0.0.1", "[fe80::1]", "169.254.169.254"};
     const IpopTurnServer turn[] = {{name, "u", "p", IPOP_TURN_TCP}, {numeric, "u", "p", IPOP_TURN_UDP}};
     IpopServers *servers = ipop_servers_new(NULL, NULL);
     IpopServerStatus status;

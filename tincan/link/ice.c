@@ -386,6 +386,7 @@ static NiceCandidate *to_nice(const Ice *ice, const IpopCandidate *c) {
     return candidate;
 }
 
+/* Hands libnice these of the peer's candidates, relays left out, as host candidates or as reflexive ones. */
 static void give(Ice *ice, uint32_t which, uint32_t as_host) {
     const IpopAttempt *attempt = ice->base.attempt;
     GSList *list = NULL;

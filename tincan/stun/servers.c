@@ -311,7 +311,7 @@ static void take_ips(IpopServers *servers, IpopServer *server, GList *ips, const
     for (GList *i = ips; i; i = i->next) {
         unsigned f = g_inet_address_get_family(i->data) == G_SOCKET_FAMILY_IPV6 ? IPOP_V6 : IPOP_V4;
         g_autofree char *ip = g_inet_address_to_string(i->data);
-        if (offered && !ipop_candidate_ip_usable(ip)) {
+        if (offered && (!ipop_candidate_ip_usable(ip) || g_inet_address_get_is_link_local(i->data))) {
             g_free(refused);
             refused = g_steal_pointer(&ip);
             continue;

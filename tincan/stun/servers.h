@@ -29,7 +29,8 @@ typedef struct {
 } IpopTurnServer;
 
 /* offered: they are not the user's choice but what the Jabber server says, which may be a lie that is to make this host talk to
- * itself or its neighbours: an address that no other host has (ipop_candidate_ip_usable) is refused then. */
+ * itself or to what only it can reach: an address that no other host has (ipop_candidate_ip_usable) or that is link-local is
+ * refused then. */
 typedef struct {
     const char *const *stun; /* "host", "host:port", "[v6]", "[v6]:port"; port 3478 when there is none */
     unsigned n_stun;
