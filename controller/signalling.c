@@ -260,6 +260,8 @@ static void take_offer(IpopController *c, IpopPeer *peer, IpopIq *iq) {
         reply_error(c, iq, IPOP_STANZA_BAD_REQUEST, "the uid is not that of your presence");
     } else if (!c->tincan) {
         reply_error(c, iq, IPOP_STANZA_RESOURCE_CONSTRAINT, "its ipop-tincan is not running");
+    } else if (c->catching_up) {
+        reply_error(c, iq, IPOP_STANZA_RESOURCE_CONSTRAINT, "its host slept: it calls by itself");
     } else if (!ipop_links_room(c, peer) ||
                !ipop_budget_take(&peer->offers, OFFERS_MAX, OFFERS_INTERVAL, ipop_clock_now())) {
         reply_error(c, iq, IPOP_STANZA_RESOURCE_CONSTRAINT, "too many sessions in a short time");
@@ -289,6 +291,10 @@ static void take_in_session(IpopController *c, IpopPeer *peer, IpopIq *iq) {
     };
     IpopTalk *talk = peer->talk;
     IpopJingle *jingle = &iq->jingle;
+    if (talk == NULL || strcmp(talk->session.sid, jingle->sid) != 0) {
+        reply_error(c, iq, IPOP_STANZA_ITEM_NOT_FOUND, NULL);
+        return;
+    }
     if (jingle->action == IPOP_JINGLE_ACCEPT && !ipop_uid_equal(&jingle->uid, &peer->uid)) {
         reply_error(c, iq, IPOP_STANZA_BAD_REQUEST, "the uid is not that of your presence");
         return;
@@ -310,10 +316,6 @@ static void take_in_session(IpopController *c, IpopPeer *peer, IpopIq *iq) {
 
 static void take_jingle(IpopController *c, IpopPeer *peer, IpopIq *iq) {
     bool offer = iq->jingle.action == IPOP_JINGLE_INITIATE;
-    bool known = peer != NULL && peer->talk != NULL && strcmp(peer->talk->session.sid, iq->jingle.sid) == 0;
-    /* Whoever asked waits no more: answers would only hold up what there is to say now. */
-    if (c->catching_up && !known)
-        return;
     if (peer == NULL) {
         reply_error(c, iq, offer ? IPOP_STANZA_SERVICE_UNAVAILABLE : IPOP_STANZA_ITEM_NOT_FOUND, NULL);
         return;
@@ -321,10 +323,8 @@ static void take_jingle(IpopController *c, IpopPeer *peer, IpopIq *iq) {
     ipop_discovery_heard(c, peer);
     if (offer)
         take_offer(c, peer, iq);
-    else if (known)
-        take_in_session(c, peer, iq);
     else
-        reply_error(c, iq, IPOP_STANZA_ITEM_NOT_FOUND, NULL);
+        take_in_session(c, peer, iq);
 }
 
 static bool may_answer(IpopController *c, IpopPeer *peer, const char *from) {
