@@ -183,7 +183,8 @@ void ipop_links_up(IpopController *controller, bool fresh);
 
 void ipop_links_network_changed(IpopController *controller);
 
-/* What came by Jabber while this host slept has been seen: those without a link are called, since offers were left out. */
+/* What came by Jabber while this host slept has been seen: those without a link, and those who had called, are
+ * called. */
 void ipop_links_caught_up(IpopController *controller);
 
 /* This host was away for a while, and is back where it was: tincan asks who carries whether it still does. */

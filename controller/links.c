@@ -371,8 +371,10 @@ void ipop_links_woken(IpopController *c) {
 void ipop_links_caught_up(IpopController *c) {
     for (unsigned i = ipop_registry_count(c->registry); i-- > 0;) {
         IpopPeer *peer = ipop_registry_nth(c->registry, i);
-        if (peer->link != IPOP_POLICY_LINK_DOWN)
+        if (peer->link != IPOP_POLICY_LINK_DOWN) {
+            ipop_links_consider(c, peer);
             continue;
+        }
         peer->first = true;
         ipop_links_retry(c, peer);
     }

@@ -261,7 +261,9 @@ static void take_offer(IpopController *c, IpopPeer *peer, IpopIq *iq) {
     } else if (!c->tincan) {
         reply_error(c, iq, IPOP_STANZA_RESOURCE_CONSTRAINT, "its ipop-tincan is not running");
     } else if (c->catching_up) {
+        /* It may be the last of many. Answered all the same: while one is open, the peer may refuse ours. */
         reply_error(c, iq, IPOP_STANZA_RESOURCE_CONSTRAINT, "its host slept: it calls by itself");
+        peer->renew_at = ipop_clock_now(); /* a link that seems good from here is not for the peer */
     } else if (!ipop_links_room(c, peer) ||
                !ipop_budget_take(&peer->offers, OFFERS_MAX, OFFERS_INTERVAL, ipop_clock_now())) {
         reply_error(c, iq, IPOP_STANZA_RESOURCE_CONSTRAINT, "too many sessions in a short time");
